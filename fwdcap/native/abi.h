@@ -20,7 +20,7 @@
 
 #define FWDCAP_ABI 1
 
-#define FWDCAP_MAX_RULES 65536	  /* two per route */
+#define FWDCAP_MAX_RULES 32768	  /* two per route */
 #define FWDCAP_MAX_CPUS 512	  /* size of the checkpoint's table */
 #define FWDCAP_MAX_RINGS 64	  /* size of the map of rings */
 #define FWDCAP_MAX_FRAME 65536	  /* largest frame that is copied */
@@ -115,7 +115,8 @@ enum fwdcap_reason {
 	FWDCAP_DROP_INTERNAL = 11,    /* a step after the match failed */
 	FWDCAP_NOTE_NEXT_HOP_STALE = 12,      /* refresh failed, last good MAC used */
 	FWDCAP_NOTE_UNFINISHED_CHECKSUM = 13, /* sender's checksum offload */
-	FWDCAP_REASONS = 14,
+	FWDCAP_PASS_GROUP_ADDRESS = 14, /* broadcast or multicast frame */
+	FWDCAP_REASONS = 15,
 };
 
 /* Why a record was lost. */
@@ -127,6 +128,15 @@ enum fwdcap_loss {
 	FWDCAP_LOSSES = 4,
 };
 
+/* ---- settings ----------------------------------------------------------- */
+
+/* The program's read-only data, set before it is loaded; the verifier prunes by it. */
+struct fwdcap_config {
+	__u64 next_hop_refresh_ns;
+	__u32 interface; /* slot, first part of every key */
+	__u32 unmatched_drop;
+};
+
 /* ---- capture ------------------------------------------------------------ */
 
 /* The one entry of map `capture`, written by fwdcapd. */
@@ -134,7 +144,8 @@ struct fwdcap_capture_control {
 	__u32 active;	 /* 0: emit nothing */
 	__u32 snaplen;	 /* 0: whole frames */
 	__u32 nr_rings;
-	__u32 interface_mtu; /* of the capture interface */
+	__u32 interface_mtu; /* of the capture interface, 0: unknown */
+	__u64 ring_bytes;    /* size of each ring */
 };
 
 /*

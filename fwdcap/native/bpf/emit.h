@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Records into the ring. The frame is copied once into a scratch buffer; for
+ * further modes only its first bytes, where all rewrites happen, are read
+ * again. Nothing wakes the recorder: it polls. No room means a counted loss
+ * and a forwarded packet.
+ */
+#ifndef FWDCAP_BPF_EMIT_H
+#define FWDCAP_BPF_EMIT_H
+
+#define RECORD_ALIGN 8
+#define RINGBUF_HEADER 8
+/* Ethernet, two tags, the longest IPv4 header, and TCP up to its checksum fit. */
+#define REWRITTEN_BYTES 128
+
+static __always_inline void fill_record(struct fwdcap_record *record, const struct packet *packet,
+					const struct fwdcap_rule *rule, enum fwdcap_reason reason,
+					__u32 cpu, __u32 caplen)
+{
+	record->monotonic_ns = bpf_ktime_get_ns();
+	record->len = packet->len;
+	record->caplen = caplen;
+	record->route_id = rule->route_id;
+	record->cpu = cpu;
+	record->interface = config.interface;
+	record->direction = rule->direction;
+	record->flags = reason == FWDCAP_FORWARDED ? 0 : FWDCAP_RECORD_DROPPED;
+	record->l2_offset = packet->l2_offset;
+	record->link_type = FWDCAP_LINKTYPE_ETHERNET;
+}
+
+/* Leaves emission->cpu NULL unless a capture runs; modes 0 when the rule keeps no copy. */
+static __always_inline void begin_emission(const struct packet *packet,
+					   const struct fwdcap_rule *rule,
+					   enum fwdcap_reason reason, struct emission *emission)
+{
+	__u32 cpu = bpf_get_smp_processor_id(), zero = 0, ring = 0;
+	struct fwdcap_capture_control *control;
+
+	__builtin_memset(emission, 0, sizeof(*emission));
+	control = bpf_map_lookup_elem(&capture, &zero);
+	if (!control || !control->active)
+		return;
+	emission->cpu = bpf_map_lookup_elem(&cpu_state, &cpu);
+	emission->scratch = bpf_map_lookup_elem(&scratches, &cpu);
+	if (!emission->cpu || !emission->scratch)
+		return;
+	emission->modes = rule->modes;
+	if (!emission->modes)
+		return;
+	emission->cpu->received_packets++;
+	if (control->nr_rings > 1)
+		ring = cpu % control->nr_rings;
+	emission->ring = bpf_map_lookup_elem(&rings, &ring);
+	emission->caplen = packet->len;
+	if (control->snaplen && emission->caplen > control->snaplen)
+		emission->caplen = control->snaplen;
+	if (emission->caplen > FWDCAP_MAX_FRAME)
+		emission->caplen = FWDCAP_MAX_FRAME;
+	fill_record(&emission->scratch->record, packet, rule, reason, cpu, emission->caplen);
+	if (!emission->ring ||
+	    bpf_ringbuf_query(emission->ring, BPF_RB_AVAIL_DATA) + emission->caplen +
+			    sizeof(struct fwdcap_record) + RINGBUF_HEADER + RECORD_ALIGN >
+		    control->ring_bytes)
+		emission->full = true;
+}
+
+/* Makes the verifier see a bound that the compiler thinks it has proved already. */
+static __always_inline __u32 verifiable(__u32 len)
+{
+	asm volatile("" : "+r"(len));
+	return len;
+}
+
+static __always_inline long copy_frame(struct xdp_md *ctx, struct emission *emission)
+{
+	__u32 len = verifiable(emission->caplen);
+
+	if (emission->copied && len > REWRITTEN_BYTES)
+		return bpf_xdp_load_bytes(ctx, 0, emission->scratch->frame, REWRITTEN_BYTES);
+	if (len < 1 || len > FWDCAP_MAX_FRAME)
+		return -1;
+	return bpf_xdp_load_bytes(ctx, 0, emission->scratch->frame, len);
+}
+
+static __always_inline long output(struct emission *emission)
+{
+	__u32 len = verifiable(emission->caplen);
+
+	if (len > FWDCAP_MAX_FRAME)
+		return -1;
+	return bpf_ringbuf_output(emission->ring, emission->scratch,
+				  sizeof(struct fwdcap_record) + len, BPF_RB_NO_WAKEUP);
+}
+
+static __always_inline void count_lost(struct emission *emission,
+				       struct fwdcap_rule_counters *counters, __u32 index,
+				       enum fwdcap_loss loss)
+{
+	struct fwdcap_cpu_state *cpu = emission->cpu;
+
+	cpu->lost_records[loss]++;
+	cpu->last_loss_ns = emission->scratch->record.monotonic_ns;
+	if (!cpu->first_loss_ns)
+		cpu->first_loss_ns = cpu->last_loss_ns;
+	counters->lost_packets[index]++;
+}
+
+/* Emit the frame as it is now, if the rule keeps this mode. */
+static __always_inline void emit(struct xdp_md *ctx, struct emission *emission,
+				 struct fwdcap_rule_counters *counters, enum fwdcap_mode mode)
+{
+	const __u32 index = mode == FWDCAP_MODE_INGRESS ? 0 : mode == FWDCAP_MODE_INLINE ? 1 : 2;
+	struct fwdcap_cpu_state *cpu = emission->cpu;
+	struct fwdcap_record *record;
+
+	if (!(emission->modes & mode) || !cpu || !emission->scratch)
+		return;
+	record = &emission->scratch->record;
+	record->sequence = cpu->next_sequence++;
+	record->mode = mode;
+	if (emission->full || !emission->ring)
+		return count_lost(emission, counters, index, FWDCAP_LOSS_RING_FULL);
+	if (copy_frame(ctx, emission))
+		return count_lost(emission, counters, index, FWDCAP_LOSS_COPY);
+	emission->copied = true;
+	if (output(emission)) {
+		emission->full = true;
+		return count_lost(emission, counters, index, FWDCAP_LOSS_RING_FULL);
+	}
+	cpu->emitted_records++;
+	cpu->emitted_bytes += emission->caplen;
+	counters->recorded_packets[index]++;
+}
+
+#endif
