@@ -1,0 +1,129 @@
+"""How command line and web pages reach fwdcapd: HTTP over its unix socket.
+
+Everything that can go wrong on the way comes out as an error of fwdcap.errors
+with the sentence a person should read: the daemon is not running, the socket
+may not be used, the daemon refused. Nothing is kept open between two requests,
+so a daemon that was restarted is simply found again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fwdcap.errors import Forbidden, FwdcapError, Unavailable, from_dict
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_SOCKET = Path("/run/fwdcap/control.sock")
+CONNECT_TIMEOUT_S = 2.0
+READ_TIMEOUT_S = 10.0
+CHANGE_TIMEOUT_S = 120.0  # stopping waits until the recorder has drained the ring
+
+Body = dict[str, Any]
+
+
+class Client:
+    """The verbs of a running daemon; each returns the decoded JSON body."""
+
+    def __init__(self, socket: Path | None = None) -> None:
+        self.socket = socket or Path(os.environ.get("FWDCAP_CONTROL") or DEFAULT_SOCKET)
+
+    def status(self) -> Body:
+        return self._ask("GET", "/status")
+
+    def captures(self) -> Body:
+        return self._ask("GET", "/captures")
+
+    def capture_start(self, name: str, snaplen: int | None = None) -> Body:
+        body: Body = {"name": name}
+        if snaplen is not None:
+            body["snaplen"] = snaplen
+        return self._ask("POST", "/capture", body, CHANGE_TIMEOUT_S)
+
+    def capture_stop(self) -> Body:
+        return self._ask("DELETE", "/capture", None, CHANGE_TIMEOUT_S)
+
+    def routes(self) -> Body:
+        return self._ask("GET", "/routes")
+
+    def datapath(self) -> Body:
+        return self._ask("GET", "/datapath")
+
+    def datapath_attach(self, interface: str) -> Body:
+        return self._ask("POST", "/datapath/attach", {"interface": interface}, CHANGE_TIMEOUT_S)
+
+    def datapath_detach(self) -> Body:
+        return self._ask("POST", "/datapath/detach", {}, CHANGE_TIMEOUT_S)
+
+    def doctor(self) -> Body:
+        return self._ask("GET", "/doctor", None, CHANGE_TIMEOUT_S)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        timeout_s: float = READ_TIMEOUT_S,
+    ) -> Body:
+        import httpx  # a tenth of a second, wanted only when a daemon is asked
+
+        transport = httpx.HTTPTransport(uds=str(self.socket))
+        timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+        try:
+            with httpx.Client(transport=transport, timeout=timeout, trust_env=False) as http:
+                answer = http.request(method, f"http://fwdcapd{path}", json=body)
+        except httpx.ConnectError as error:
+            raise self._unreachable(error) from error
+        except httpx.TimeoutException as error:
+            raise Unavailable(
+                f"The daemon on {self.socket} did not answer within {timeout_s:.0f} s.",
+                code="daemon-slow",
+                hint="Look at its log; packets are forwarded all the same.",
+            ) from error
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"The daemon on {self.socket} went away while it was asked.",
+                code="daemon-gone",
+                hint="Look at its log, then ask again.",
+            ) from error
+        return _decode(answer)
+
+    def _unreachable(self, error: BaseException) -> FwdcapError:
+        if any(
+            isinstance(cause, PermissionError) or getattr(cause, "errno", None) == errno.EACCES
+            for cause in _causes(error)
+        ):
+            return Forbidden(
+                f"You may not use the control socket {self.socket}.",
+                code="control-not-permitted",
+                hint="Run the command as root.",
+            )
+        return Unavailable(
+            f"The fwdcap daemon is not running: nothing answers on {self.socket}.",
+            code="daemon-not-running",
+            hint="Start it with `fwdcap run`, or name its socket with --control.",
+        )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _decode(answer: httpx.Response) -> Body:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = {}
+    if not isinstance(body, dict):
+        body = {}
+    if answer.is_success:
+        return body
+    problem = body.get("error")
+    raise from_dict(answer.status_code, problem if isinstance(problem, dict) else {})
