@@ -155,8 +155,8 @@ def _shared_key(
     second: tuple[Route, abi.Direction],
     source: str,
 ) -> Invalid:
-    routes = f"routes {first[0].name} and {second[0].name}"
-    begin = f"{source}: {routes}" if source else routes.capitalize()
+    begin = f"{source}: routes" if source else "Routes"
+    names = f"{first[0].name} and {second[0].name}"
     to_server = abi.Direction.TO_SERVER
     if first[1] == second[1] == to_server:
         why = f"have the same client {key.source} and capture {key.destination}"
@@ -174,7 +174,7 @@ def _shared_key(
             f"(client and capture of {ahead.name}, server and egress of {back.name})"
         )
         hint = f"Give {ahead.name} another capture address or {back.name} another egress address."
-    return Invalid(f"{begin} {why}.", code="route-shared-key", hint=hint)
+    return Invalid(f"{begin} {names} {why}.", code="route-shared-key", hint=hint)
 
 
 def _warnings(route: Route, facts: Facts, source: str) -> Iterator[Warning_]:

@@ -49,7 +49,8 @@ def read(path: Path) -> tuple[Route, ...]:
     except UnicodeDecodeError as error:
         raise _bad_syntax(str(path), f"byte {error.start} is not UTF-8") from None
     except OSError as error:
-        raise Forbidden(
+        kind = Forbidden if isinstance(error, PermissionError) else Invalid
+        raise kind(
             f"The routes file {path} cannot be read: {error.strerror}.",
             code="routes-unreadable",
             hint="Make it a file that fwdcap may read.",

@@ -1,0 +1,320 @@
+"""The one table of settings: fwdcap.toml, and `--set table.key=value` over it.
+
+Every key is optional and has its default here. An unknown key is refused rather
+than ignored, since a setting that silently does nothing is found out too late.
+All that is wrong is reported at once, each with the file (or the flag), the
+table, the key and what it must be: a field's description ends that sentence.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+import zoneinfo
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
+
+from fwdcap import abi
+from fwdcap.errors import Forbidden, Invalid, NotFound
+
+MIN_RING_BYTES = 128 * 1024  # a power of two that holds the largest frame and its head
+MAX_RING_BYTES = 2**31  # max_entries of a ring buffer is 32 bits wide
+AUTO_RING_BYTES = 2**29  # beyond this, memory is better spent on the page cache
+MIN_SEGMENT_BYTES = 1_000_000
+
+_INTERFACE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, dev_valid_name()
+_LISTEN = re.compile(r"fd:\d{1,4}|(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
+
+
+def _interface(name: str) -> str:
+    if not _INTERFACE.fullmatch(name) or name in (".", ".."):
+        raise ValueError
+    return name
+
+
+def _listen(address: str) -> str:
+    match = _LISTEN.fullmatch(address)
+    if match is None or int(match[1] or 0) > 65535:
+        raise ValueError
+    return address
+
+
+def _zone(name: str) -> str:
+    if name != "UTC":  # known even where tzdata is not installed
+        try:
+            zoneinfo.ZoneInfo(name)
+        except (zoneinfo.ZoneInfoNotFoundError, OSError):
+            raise ValueError from None
+    return name
+
+
+def _ring_bytes(size: int | Literal["auto"]) -> int | Literal["auto"]:
+    if size == "auto":
+        return size
+    if not MIN_RING_BYTES <= size <= MAX_RING_BYTES or size & (size - 1):
+        raise ValueError
+    return size
+
+
+_Path = Annotated[Path, Strict(False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Interface(_Table):
+    """[interface]: where packets are relayed; without a name none are."""
+
+    name: Annotated[str, AfterValidator(_interface)] | None = Field(
+        None, description="the name of a network interface"
+    )
+    xdp: Literal["auto", "native", "generic"] = Field(
+        "auto", description='"auto", "native" or "generic"'
+    )
+    unmatched: Literal["pass", "drop"] = Field("pass", description='"pass" or "drop"')
+
+
+class Routes(_Table):
+    """[routes]: where the routes are written."""
+
+    file: _Path | None = Field(None, description="the path of a routes.toml")
+
+
+class Store(_Table):
+    """[store]: where streams are kept; snaplen 0 records whole frames."""
+
+    path: _Path = Field(Path("/var/lib/fwdcap"), description="the path of a directory")
+    segment_bytes: int = Field(
+        1_000_000_000,
+        ge=MIN_SEGMENT_BYTES,
+        description=f"a number of bytes from {MIN_SEGMENT_BYTES}",
+    )
+    snaplen: int = Field(
+        0,
+        ge=0,
+        le=abi.MAX_FRAME,
+        description=f"0 (whole frames) or a number of bytes up to {abi.MAX_FRAME}",
+    )
+
+
+class Ring(_Table):
+    """[ring]: the buffer between the data path and the recorder."""
+
+    bytes: Annotated[int | Literal["auto"], AfterValidator(_ring_bytes)] = Field(
+        "auto",
+        description=f'"auto" or a power of two from {MIN_RING_BYTES} to {MAX_RING_BYTES}',
+    )
+
+
+class Web(_Table):
+    """[web]: where pages and the HTTP API are served."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = Field(
+        "127.0.0.1:8080", description='HOST:PORT (such as "127.0.0.1:8080") or fd:NUMBER'
+    )
+
+
+class Control(_Table):
+    """[control]: where the daemon is reached."""
+
+    socket: _Path = Field(Path("/run/fwdcap/control.sock"), description="the path of a socket")
+
+
+class Time(_Table):
+    """[time]: the zone of every text and of stream names."""
+
+    zone: Annotated[str, AfterValidator(_zone)] = Field(
+        "UTC", description='a time zone (such as "UTC" or "Europe/Berlin")'
+    )
+
+
+class Users(_Table):
+    """[users]: who the web process and the recorder run as."""
+
+    web: str = Field("fwdcap-web", min_length=1, description="the name of a user")
+    recorder: str = Field("fwdcap", min_length=1, description="the name of a user")
+
+
+class Settings(_Table):
+    """All tables; every one has its defaults."""
+
+    interface: Interface = Interface()
+    routes: Routes = Routes()
+    store: Store = Store()
+    ring: Ring = Ring()
+    web: Web = Web()
+    control: Control = Control()
+    time: Time = Time()
+    users: Users = Users()
+
+
+_TABLES: dict[str, type[_Table]] = {
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if field.annotation is not None
+}
+
+
+def load(path: Path | None, overrides: Mapping[str, str]) -> Settings:
+    """The settings of a file (None: defaults), with `table.key` → text put over them.
+
+    A relative path in the file is relative to the file, in an override to the
+    working directory. Raises NotFound, Forbidden or Invalid.
+    """
+    document = {} if path is None else _read(path)
+    tables = {
+        name: _absolute(name, table, path.parent) if path and isinstance(table, dict) else table
+        for name, table in document.items()
+    }
+    for name, text in overrides.items():
+        table, key = _split(name)
+        values = tables.setdefault(table, {})
+        if isinstance(values, dict):
+            value = {key: _value(table, key, text)}
+            tables[table] = values | _absolute(table, value, Path())
+    try:
+        return Settings.model_validate(tables)
+    except ValidationError as error:
+        raise _translate(error, str(path), overrides) from None
+
+
+def ring_bytes(settings: Settings, memory_bytes: int) -> int:
+    """The size of the ring: a power of two, and thus a multiple of the page size.
+
+    `auto` is the largest that is at most 1/16 of the machine's memory, within
+    bounds. Raises Invalid where the size asked for is more than half of it.
+    """
+    asked = settings.ring.bytes
+    if asked == "auto":
+        largest = 1 << max((memory_bytes // 16).bit_length() - 1, 0)
+        return max(MIN_RING_BYTES, min(largest, AUTO_RING_BYTES))
+    if asked > memory_bytes // 2:
+        raise Invalid(
+            f"[ring] bytes is {asked}, more than half of this machine's {memory_bytes} bytes "
+            "of memory.",
+            code="config-ring-too-large",
+            hint='Set a smaller power of two, or "auto".',
+        )
+    return asked
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode())
+    except FileNotFoundError:
+        raise NotFound(
+            f"There is no settings file {path}.",
+            code="config-missing",
+            hint="Write one, or leave --config out to use the defaults.",
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Invalid(
+            f"{path} is not valid TOML: {error}.",
+            code="config-syntax",
+            hint="Mend that place; text values stand in double quotes.",
+        ) from None
+    except OSError as error:
+        kind = Forbidden if isinstance(error, PermissionError) else Invalid
+        raise kind(
+            f"The settings file {path} cannot be read: {error.strerror}.",
+            code="config-unreadable",
+            hint="Make it a file that fwdcap may read.",
+        ) from None
+
+
+def _split(name: str) -> tuple[str, str]:
+    table, dot, key = name.partition(".")
+    if not (table and dot and key):
+        raise Invalid(
+            f"--set {name}: this is not table.key.",
+            code="config-unknown-key",
+            hint="Write it like --set store.snaplen=96.",
+        )
+    return table, key
+
+
+def _kinds(table: str, key: str) -> tuple[object, ...]:
+    """The types a key takes; nothing for a key that does not exist."""
+    field = _TABLES[table].model_fields.get(key) if table in _TABLES else None
+    return () if field is None else (field.annotation, *get_args(field.annotation))
+
+
+def _absolute(table: str, values: dict[str, Any], base: Path) -> dict[str, Any]:
+    """`values` with every relative path made absolute."""
+    return {
+        key: str(base.absolute() / value)
+        if Path in _kinds(table, key) and isinstance(value, str) and value
+        else value
+        for key, value in values.items()
+    }
+
+
+def _value(table: str, key: str, text: str) -> object:
+    """What an override's text stands for: a TOML value, else the text itself.
+
+    A key that takes only text gets text: the interface `7` is a name.
+    """
+    try:
+        value: object = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return value if isinstance(value, str) or int in _kinds(table, key) else text
+
+
+def _translate(error: ValidationError, source: str, overrides: Mapping[str, str]) -> Invalid:
+    """One refusal that tells all that is wrong, without the validator's own words."""
+    found: dict[tuple[str, ...], Invalid] = {}
+    for detail in error.errors(include_url=False, include_context=False):
+        where = tuple(map(str, detail["loc"][:2]))
+        by = f"--set {'.'.join(where)}" if ".".join(where) in overrides else ""
+        if detail["type"] == "extra_forbidden":
+            found.setdefault(where, _unknown(where, detail["input"], by or source, overrides))
+        else:
+            found.setdefault(where, _wrong(where, detail["input"], by or source))
+    refusals = list(found.values())
+    hints = dict.fromkeys(refusal.hint for refusal in refusals)
+    return Invalid(
+        " ".join(refusal.message for refusal in refusals),
+        code=refusals[0].code,
+        hint=" ".join(hints),
+    )
+
+
+def _unknown(
+    where: tuple[str, ...], value: object, source: str, overrides: Mapping[str, str]
+) -> Invalid:
+    if len(where) == 1:
+        by = next((name for name in overrides if name.startswith(f"{where[0]}.")), None)
+        begin = f"--set {by}" if by else source
+        what = f"unknown table [{where[0]}]" if isinstance(value, dict) else f"{where[0]}: no table"
+        known, listed = list(_TABLES), "Tables are"
+        message = f"{begin}: {what}."
+    else:
+        known, listed = list(_TABLES[where[0]].model_fields), f"Keys of [{where[0]}] are"
+        message = f"{source}: unknown key {where[1]} in table [{where[0]}]."
+    near = difflib.get_close_matches(where[-1], known, n=1)
+    meant = f"Did you mean {near[0]}? " if near else ""
+    return Invalid(message, code="config-unknown-key", hint=f"{meant}{listed} {', '.join(known)}.")
+
+
+def _wrong(where: tuple[str, ...], value: object, source: str) -> Invalid:
+    if len(where) == 1:
+        return Invalid(
+            f"{source}: {where[0]} must be a table.",
+            code="config-invalid-value",
+            hint=f"Begin it with [{where[0]}].",
+        )
+    table, key = where
+    must = _TABLES[table].model_fields[key].description
+    shown = json.dumps(value, default=str, ensure_ascii=False)
+    return Invalid(
+        f"{source}: [{table}] {key} is {shown}, but must be {must}.",
+        code="config-invalid-value",
+        hint=f"Change {key}, or leave it out for its default.",
+    )
