@@ -13,11 +13,19 @@ import json
 import re
 import tomllib
 import zoneinfo
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+)
 
 from fwdcap import abi
 from fwdcap.errors import Forbidden, Invalid, NotFound
@@ -61,7 +69,13 @@ def _ring_bytes(size: int | Literal["auto"]) -> int | Literal["auto"]:
     return size
 
 
-_Path = Annotated[Path, Strict(False)]
+def _path(value: object) -> object:
+    if value == "":  # else it would be the working directory
+        raise ValueError
+    return value
+
+
+_Path = Annotated[Path, Strict(False), BeforeValidator(_path)]
 
 
 class _Table(BaseModel):
@@ -72,31 +86,31 @@ class Interface(_Table):
     """[interface]: where packets are relayed; without a name none are."""
 
     name: Annotated[str, AfterValidator(_interface)] | None = Field(
-        None, description="the name of a network interface"
+        default=None, description="the name of a network interface"
     )
     xdp: Literal["auto", "native", "generic"] = Field(
-        "auto", description='"auto", "native" or "generic"'
+        default="auto", description='"auto", "native" or "generic"'
     )
-    unmatched: Literal["pass", "drop"] = Field("pass", description='"pass" or "drop"')
+    unmatched: Literal["pass", "drop"] = Field(default="pass", description='"pass" or "drop"')
 
 
 class Routes(_Table):
     """[routes]: where the routes are written."""
 
-    file: _Path | None = Field(None, description="the path of a routes.toml")
+    file: _Path | None = Field(default=None, description="the path of a routes.toml")
 
 
 class Store(_Table):
     """[store]: where streams are kept; snaplen 0 records whole frames."""
 
-    path: _Path = Field(Path("/var/lib/fwdcap"), description="the path of a directory")
+    path: _Path = Field(default=Path("/var/lib/fwdcap"), description="the path of a directory")
     segment_bytes: int = Field(
-        1_000_000_000,
+        default=1_000_000_000,
         ge=MIN_SEGMENT_BYTES,
         description=f"a number of bytes from {MIN_SEGMENT_BYTES}",
     )
     snaplen: int = Field(
-        0,
+        default=0,
         ge=0,
         le=abi.MAX_FRAME,
         description=f"0 (whole frames) or a number of bytes up to {abi.MAX_FRAME}",
@@ -107,7 +121,7 @@ class Ring(_Table):
     """[ring]: the buffer between the data path and the recorder."""
 
     bytes: Annotated[int | Literal["auto"], AfterValidator(_ring_bytes)] = Field(
-        "auto",
+        default="auto",
         description=f'"auto" or a power of two from {MIN_RING_BYTES} to {MAX_RING_BYTES}',
     )
 
@@ -116,29 +130,31 @@ class Web(_Table):
     """[web]: where pages and the HTTP API are served."""
 
     listen: Annotated[str, AfterValidator(_listen)] = Field(
-        "127.0.0.1:8080", description='HOST:PORT (such as "127.0.0.1:8080") or fd:NUMBER'
+        default="127.0.0.1:8080", description='HOST:PORT (such as "127.0.0.1:8080") or fd:NUMBER'
     )
 
 
 class Control(_Table):
     """[control]: where the daemon is reached."""
 
-    socket: _Path = Field(Path("/run/fwdcap/control.sock"), description="the path of a socket")
+    socket: _Path = Field(
+        default=Path("/run/fwdcap/control.sock"), description="the path of a socket"
+    )
 
 
 class Time(_Table):
     """[time]: the zone of every text and of stream names."""
 
     zone: Annotated[str, AfterValidator(_zone)] = Field(
-        "UTC", description='a time zone (such as "UTC" or "Europe/Berlin")'
+        default="UTC", description='a time zone (such as "UTC" or "Europe/Berlin")'
     )
 
 
 class Users(_Table):
     """[users]: who the web process and the recorder run as."""
 
-    web: str = Field("fwdcap-web", min_length=1, description="the name of a user")
-    recorder: str = Field("fwdcap", min_length=1, description="the name of a user")
+    web: str = Field(default="fwdcap-web", min_length=1, description="the name of a user")
+    recorder: str = Field(default="fwdcap", min_length=1, description="the name of a user")
 
 
 class Settings(_Table):
@@ -155,9 +171,8 @@ class Settings(_Table):
 
 
 _TABLES: dict[str, type[_Table]] = {
-    name: field.annotation
-    for name, field in Settings.model_fields.items()
-    if field.annotation is not None
+    table.__name__.lower(): table
+    for table in (Interface, Routes, Store, Ring, Web, Control, Time, Users)
 }
 
 
@@ -239,10 +254,17 @@ def _split(name: str) -> tuple[str, str]:
     return table, key
 
 
-def _kinds(table: str, key: str) -> tuple[object, ...]:
+def _kinds(table: str, key: str) -> set[object]:
     """The types a key takes; nothing for a key that does not exist."""
     field = _TABLES[table].model_fields.get(key) if table in _TABLES else None
-    return () if field is None else (field.annotation, *get_args(field.annotation))
+    return set() if field is None else set(_members(field.annotation))
+
+
+def _members(annotation: object) -> Iterator[object]:
+    """The types that a union, or one of its annotated members, is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _members(part)
 
 
 def _absolute(table: str, values: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -261,10 +283,12 @@ def _value(table: str, key: str, text: str) -> object:
     A key that takes only text gets text: the interface `7` is a name.
     """
     try:
-        value: object = tomllib.loads(f"value = {text}")["value"]
+        document = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
-    return value if isinstance(value, str) or int in _kinds(table, key) else text
+    value: object = document.pop("value")
+    taken = not document and (isinstance(value, str) or int in _kinds(table, key))
+    return value if taken else text
 
 
 def _translate(error: ValidationError, source: str, overrides: Mapping[str, str]) -> Invalid:
@@ -289,18 +313,25 @@ def _translate(error: ValidationError, source: str, overrides: Mapping[str, str]
 def _unknown(
     where: tuple[str, ...], value: object, source: str, overrides: Mapping[str, str]
 ) -> Invalid:
-    if len(where) == 1:
-        by = next((name for name in overrides if name.startswith(f"{where[0]}.")), None)
-        begin = f"--set {by}" if by else source
-        what = f"unknown table [{where[0]}]" if isinstance(value, dict) else f"{where[0]}: no table"
-        known, listed = list(_TABLES), "Tables are"
-        message = f"{begin}: {what}."
+    name = where[-1]
+    if len(where) == 2:
+        message = f"{source}: unknown key {name} in table [{where[0]}]."
+        hint = _nearest(name, list(_TABLES[where[0]].model_fields), f"Keys of [{where[0]}] are")
+    elif isinstance(value, dict):
+        by = next((flag for flag in overrides if flag.startswith(f"{name}.")), None)
+        message = f"{f'--set {by}' if by else source}: unknown table [{name}]."
+        hint = _nearest(name, list(_TABLES), "Tables are")
     else:
-        known, listed = list(_TABLES[where[0]].model_fields), f"Keys of [{where[0]}] are"
-        message = f"{source}: unknown key {where[1]} in table [{where[0]}]."
-    near = difflib.get_close_matches(where[-1], known, n=1)
+        message = f"{source}: unknown key {name} outside any table."
+        homes = [table for table, model in _TABLES.items() if name in model.model_fields]
+        hint = f"It belongs to [{homes[0]}]." if homes else f"Tables are {', '.join(_TABLES)}."
+    return Invalid(message, code="config-unknown-key", hint=hint)
+
+
+def _nearest(name: str, known: list[str], listed: str) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
     meant = f"Did you mean {near[0]}? " if near else ""
-    return Invalid(message, code="config-unknown-key", hint=f"{meant}{listed} {', '.join(known)}.")
+    return f"{meant}{listed} {', '.join(known)}."
 
 
 def _wrong(where: tuple[str, ...], value: object, source: str) -> Invalid:
