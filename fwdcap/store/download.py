@@ -1,0 +1,162 @@
+"""A stream as one pcap file: the header, then byte ranges of its segments.
+
+The result is a seekable file object that opens segments as it reaches them, so
+a server can hand it to its file wrapper and send it without a worker or a copy
+on disk. Its length is fixed when it is made: a running stream is sent up to
+what was committed then, and a window of it ends where it should on any server.
+Where a segment went away or became shorter meanwhile, reading raises OSError:
+a server must end the transfer, not wait for bytes that will never come.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from fwdcap.store import names, pcap, stream_json
+from fwdcap.store.segments import contents, header_of
+
+
+@dataclass(frozen=True)
+class Part:
+    """`length` bytes that come next: of `head`, or of the file at `path`, from `offset` on."""
+
+    length: int
+    offset: int = 0
+    head: bytes = b""
+    path: Path | None = None
+
+    def cut(self, start: int, stop: int) -> Part:
+        """Bytes [start, stop) of this part."""
+        return Part(stop - start, self.offset + start, self.head, self.path)
+
+
+class Ranges(io.RawIOBase):
+    """A read-only, seekable file over parts; at most one of their files is open at a time."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        super().__init__()
+        self._parts = tuple(part for part in parts if part.length > 0)
+        self._begins = [0, *accumulate(part.length for part in self._parts)]
+        self._position = 0
+        self._open: tuple[Path, int] | None = None
+
+    @property
+    def length(self) -> int:
+        """Bytes from beginning to end."""
+        return self._begins[-1]
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.length}[whence]
+        if base + offset < 0:
+            raise ValueError("a position before the beginning")
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Exactly `size` bytes, fewer only at the end; raises OSError where bytes are gone."""
+        left = self.length - self._position
+        wanted = left if size is None or size < 0 else min(size, left)
+        pieces: list[bytes] = []
+        while wanted > 0:
+            piece = self._piece(wanted)
+            pieces.append(piece)
+            wanted -= len(piece)
+            self._position += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._close_part()
+        super().close()
+
+    def _piece(self, wanted: int) -> bytes:
+        """Some bytes from the position on, of one part, at least one."""
+        number = bisect_right(self._begins, self._position) - 1
+        part, within = self._parts[number], self._position - self._begins[number]
+        size, offset = min(wanted, part.length - within), part.offset + within
+        if part.path is None:
+            return part.head[offset : offset + size]
+        piece = os.pread(self._descriptor(part.path), size, offset)
+        if not piece:
+            raise OSError(errno.EIO, "a segment became shorter while it was read")
+        return piece
+
+    def _descriptor(self, path: Path) -> int:
+        if self.closed:
+            raise ValueError("read of a closed file")
+        if self._open is None or self._open[0] != path:
+            self._close_part()
+            self._open = path, os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._open[1]
+
+    def _close_part(self) -> None:
+        if self._open is not None:
+            os.close(self._open[1])
+            self._open = None
+
+
+@dataclass(frozen=True)
+class Download:
+    """What to send: `parts` in order, `length` bytes in all."""
+
+    stream: str
+    parts: tuple[Part, ...]
+    length: int
+
+    @property
+    def file(self) -> Ranges:
+        """A fresh file object over the whole."""
+        return Ranges(self.parts)
+
+    def window(self, start: int, stop: int) -> Ranges:
+        """A fresh file object over bytes [start, stop) alone."""
+        ends = list(accumulate(part.length for part in self.parts))
+        inside = zip(self.parts, ends, strict=True)
+        spans = (
+            (
+                part,
+                max(start - (end - part.length), 0),
+                min(stop - (end - part.length), part.length),
+            )
+            for part, end in inside
+        )
+        return Ranges([part.cut(begin, stop) for part, begin, stop in spans if begin < stop])
+
+
+def open_single(root: Path, stream: str) -> Download:
+    """The whole stream as one pcap, a running one up to what is committed; raises NotFound."""
+    directory = names.stream_directory(root, stream)
+    try:
+        held = contents(directory)
+        words = (directory / stream_json.FILE).exists()
+    except OSError:
+        raise names.not_found(stream) from None
+    if not (held.segments or held.checkpoint or words):
+        raise names.not_found(stream)
+    header = header_of(held.segments)
+    body = (
+        Part(segment.record_bytes, pcap.FILE_HEADER_BYTES, path=segment.path)
+        for segment in held.segments
+    )
+    parts = (Part(len(header), head=header), *body)
+    return Download(stream, parts, held.size_bytes)

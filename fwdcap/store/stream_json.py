@@ -1,0 +1,130 @@
+"""stream.json: what a stream is, in words.
+
+fwdcapd is its one writer; it says what the packets themselves do not: the
+capture's name, the route table and its changes, and, once stopped, the final
+counters. Written to a temporary file, synced and renamed, so a reader sees the
+old text or the new one. Readers take a torn or missing file as "not known".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+State = Literal["recording", "complete", "recovered"]
+
+FILE = "stream.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class StreamJson:
+    """The content of one stream.json; all times are UTC nanoseconds.
+
+    `routes` is the table as it was at the start, `changes` what became of it
+    since. `counters` holds received_packets, error_packets, emitted_records,
+    emitted_bytes and lost (reason → records); it is empty until the stop.
+    """
+
+    name: str
+    stream: str
+    state: State
+    started_ns: int
+    stopped_ns: int | None = None
+    snaplen: int = 0
+    link_type: int = 1
+    zone: str = "UTC"
+    interface: str = ""
+    pins: str = ""
+    routes: tuple[Mapping[str, Any], ...] = ()
+    changes: tuple[Mapping[str, Any], ...] = ()
+    counters: Mapping[str, Any] = field(default_factory=dict)
+    first_loss_ns: int | None = None
+    last_loss_ns: int | None = None
+    link_since_ns: int | None = None
+    format: int = FORMAT
+
+    @property
+    def lost(self) -> int:
+        """Records lost over all reasons, as far as `counters` says."""
+        lost = self.counters.get("lost", {})
+        if not isinstance(lost, Mapping):
+            return 0
+        return sum(count for count in lost.values() if isinstance(count, int))
+
+
+def read(path: Path) -> StreamJson | None:
+    """What the file says; None where it is missing, torn or of another kind."""
+    try:
+        raw = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return parse(raw)
+
+
+def parse(raw: object) -> StreamJson | None:
+    """The value in decoded JSON; keys this version does not know are passed over."""
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        return None
+    known = {name: raw[name] for name in _KINDS if raw.get(name) is not None}
+    if not all(_fits(known[name], _KINDS[name]) for name in known):
+        return None
+    if not known.keys() >= _REQUIRED or known["state"] not in get_args(State):
+        return None
+    for name in ("routes", "changes"):
+        known[name] = tuple(part for part in known.get(name, ()) if isinstance(part, dict))
+    return StreamJson(**known)
+
+
+def write(path: Path, value: StreamJson) -> None:
+    """Replaces the file; on return both text and name are on disk. Raises OSError."""
+    text = json.dumps(asdict(value), indent=1, sort_keys=False) + "\n"
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("w", encoding="utf-8") as file:
+        _share(file.fileno(), path.parent)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _share(fd: int, directory: Path) -> None:
+    """Lets the store's group read the file: the web process is in it and nothing else."""
+    os.fchmod(fd, 0o640)
+    with suppress(PermissionError):
+        os.fchown(fd, -1, directory.stat().st_gid)
+
+
+_REQUIRED = {"name", "stream", "state", "started_ns"}
+_KINDS: Mapping[str, type] = {
+    "name": str,
+    "stream": str,
+    "state": str,
+    "started_ns": int,
+    "stopped_ns": int,
+    "snaplen": int,
+    "link_type": int,
+    "zone": str,
+    "interface": str,
+    "pins": str,
+    "routes": list,
+    "changes": list,
+    "counters": dict,
+    "first_loss_ns": int,
+    "last_loss_ns": int,
+    "link_since_ns": int,
+}
+
+
+def _fits(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
