@@ -197,7 +197,7 @@ def test_checkpoint_takes_the_newer_of_two_valid_slots(tmp_path: Path) -> None:
     found = checkpoint.read(path)
     assert found is not None
     assert found.packets == 11
-    path.write_bytes(older + newer[:140] + older[140:])
+    path.write_bytes(older + newer[:60] + older[60:])
     torn = checkpoint.read(path)
     assert torn is not None
     assert torn.packets == 10
