@@ -11,7 +11,7 @@ import ctypes
 from enum import IntEnum
 
 ABI = 1
-MAX_RULES = 65536
+MAX_RULES = 32768
 MAX_CPUS = 512
 MAX_RINGS = 64
 MAX_FRAME = 65536
@@ -22,7 +22,7 @@ INDEX_BYTES = 262144
 INDEX_NS = 1000000000
 CHECKPOINT_MAGIC = 0x7470636863647766
 CHECKPOINT_SLOT = 8192
-REASONS = 14
+REASONS = 15
 LOSSES = 4
 
 
@@ -75,6 +75,7 @@ class Reason(IntEnum):
     DROP_INTERNAL = 11
     NOTE_NEXT_HOP_STALE = 12
     NOTE_UNFINISHED_CHECKSUM = 13
+    PASS_GROUP_ADDRESS = 14
 
 
 class Loss(IntEnum):
@@ -174,6 +175,20 @@ class RuleCounters(ctypes.Structure):
     )
 
 
+class Config(ctypes.Structure):
+    """struct fwdcap_config."""
+
+    next_hop_refresh_ns: int
+    interface: int
+    unmatched_drop: int
+
+    _fields_ = (
+        ("next_hop_refresh_ns", ctypes.c_uint64),
+        ("interface", ctypes.c_uint32),
+        ("unmatched_drop", ctypes.c_uint32),
+    )
+
+
 class CaptureControl(ctypes.Structure):
     """struct fwdcap_capture_control."""
 
@@ -181,12 +196,14 @@ class CaptureControl(ctypes.Structure):
     snaplen: int
     nr_rings: int
     interface_mtu: int
+    ring_bytes: int
 
     _fields_ = (
         ("active", ctypes.c_uint32),
         ("snaplen", ctypes.c_uint32),
         ("nr_rings", ctypes.c_uint32),
         ("interface_mtu", ctypes.c_uint32),
+        ("ring_bytes", ctypes.c_uint64),
     )
 
 

@@ -1,0 +1,290 @@
+"""The data path of one capture interface, as the daemon sees it.
+
+`Datapath` owns the kernel objects and the settings that go with them: it
+attaches or adopts, carries out plans of rules, switches emission on and off,
+reads counters, and once a second tends to what the kernel may have lost
+(neighbours, settings, the interface itself).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+from pathlib import Path
+
+from fwdcap import abi
+from fwdcap.datapath import codec, libbpf, links, neighbours, objects, pins, settings
+from fwdcap.errors import Unavailable
+from fwdcap.routes.model import Rule, RuleKey
+from fwdcap.routes.plan import Plan, Put
+
+_ZERO = bytes(4)
+_CPU_STATE_BYTES = ctypes.sizeof(abi.CpuState)
+
+
+class Datapath:
+    """One attached interface. Not thread-safe: its owner has a lock."""
+
+    def __init__(
+        self, interface: str, opened: objects.Objects, xdp: str, unmatched_drop: bool
+    ) -> None:
+        self.interface = interface
+        self.pins: Path = opened.pins
+        self._objects = opened
+        self._xdp = xdp
+        self._unmatched_drop = unmatched_drop
+        self._up = True
+        self._slots = self._used_slots()
+
+    @classmethod
+    def attach(
+        cls,
+        interface: str,
+        *,
+        xdp: str = "auto",
+        ring_bytes: int,
+        unmatched_drop: bool = False,
+    ) -> Datapath:
+        """Attach to `interface`, or adopt what is pinned and replace its program.
+
+        Raises Unavailable when there is no such interface or no XDP for it,
+        Conflict when another XDP program is attached.
+        """
+        opened, why = objects.attach(
+            interface, xdp=xdp, ring_bytes=ring_bytes, unmatched_drop=unmatched_drop
+        )
+        datapath = cls(interface, opened, xdp, unmatched_drop)
+        settings.establish(interface, generic=datapath.mode == "generic", why=why or None)
+        datapath._mind_next_hops()
+        return datapath
+
+    @classmethod
+    def open(cls, interface: str) -> Datapath | None:
+        """What is pinned for `interface`, untouched; None when nothing is."""
+        opened = objects.adopt(interface)
+        return cls(interface, opened, "auto", False) if opened else None
+
+    # ---- what it is ----
+
+    @property
+    def ifindex(self) -> int:
+        """0 while the interface is gone."""
+        return libbpf.link_target(self._objects.link_fd)[0]
+
+    @property
+    def mode(self) -> str:
+        """native or generic; '' while the interface is gone."""
+        ifindex = self.ifindex
+        attached = links.xdp_info(ifindex) if ifindex else None
+        return attached.mode if attached else ""
+
+    @property
+    def why(self) -> str:
+        """Why that mode, in a few words."""
+        saved = settings.load(self.interface)
+        return saved.why if saved else ""
+
+    # ---- rules ----
+
+    def rules(self) -> dict[RuleKey, Rule]:
+        return {key: codec.decode_rule(key, value) for key, value in self._values()}
+
+    def apply(self, plan: Plan) -> None:
+        """Carry out the steps in order, then mind the next hops of what is there."""
+        for step in plan.steps:
+            if isinstance(step, Put):
+                self._put(step.rule)
+            else:
+                self._remove(step.key)
+        self._mind_next_hops()
+
+    def rule_counters(self) -> dict[RuleKey, abi.RuleCounters]:
+        counters = self._objects.maps["rule_counters"]
+        return {
+            key: codec.sum_counters(counters.per_cpu(value.slot.to_bytes(4, "little")))
+            for key, value in self._values()
+        }
+
+    def next_hops(self) -> dict[RuleKey, tuple[str, int]]:
+        """MAC address ('' while unresolved) and path MTU in bytes, by rule."""
+        return {
+            key: (
+                codec.format_mac(value.next_hop_dmac) if value.next_hop_dmac else "",
+                value.next_hop_mtu,
+            )
+            for key, value in self._values()
+        }
+
+    def reasons(self) -> dict[abi.Reason, int]:
+        """Frames by reason since the data path was attached."""
+        counts = self._objects.maps["reasons"]
+        return {
+            reason: sum(
+                int.from_bytes(raw, "little")
+                for raw in counts.per_cpu(reason.to_bytes(4, "little"))
+            )
+            for reason in abi.Reason
+        }
+
+    # ---- capture ----
+
+    def capture_active(self) -> bool:
+        return bool(self._control().active)
+
+    def activate(self, snaplen: int) -> None:
+        """Start to emit records, counting from zero; `snaplen` 0 keeps whole frames."""
+        states = self._objects.maps["cpu_state"]
+        for cpu in range(states.max_entries):
+            states.put(cpu.to_bytes(4, "little"), bytes(_CPU_STATE_BYTES))
+        control = self._control()
+        control.active, control.snaplen = 1, snaplen
+        self._objects.maps["capture"].put(_ZERO, bytes(control))
+
+    def deactivate(self) -> None:
+        """Stop to emit; on return no program that still would is running."""
+        control = self._control()
+        control.active = 0
+        self._objects.maps["capture"].put(_ZERO, bytes(control))
+        # An update of a map of maps returns when all running programs have ended
+        # (kernel/bpf/syscall.c, maybe_wait_bpf_programs).
+        ring = self._objects.maps[objects.RING]
+        self._objects.maps["rings"].put(_ZERO, ring.fd.to_bytes(4, "little"))
+
+    def cpu_states(self) -> list[abi.CpuState]:
+        """One per possible CPU."""
+        states = self._objects.maps["cpu_state"]
+        return [
+            abi.CpuState.from_buffer_copy(states.get(cpu.to_bytes(4, "little")) or b"")
+            for cpu in range(states.max_entries)
+        ]
+
+    def ring_fill(self) -> tuple[int, int]:
+        """Bytes in use and size of the ring, in bytes."""
+        ring = self._objects.maps[objects.RING]
+        page = mmap.PAGESIZE
+        with mmap.mmap(ring.fd, page, prot=mmap.PROT_READ) as consumer:
+            consumed = int.from_bytes(consumer[:8], "little")
+        with mmap.mmap(ring.fd, page, prot=mmap.PROT_READ, offset=page) as producer:
+            produced = int.from_bytes(producer[:8], "little")
+        return produced - consumed, ring.max_entries
+
+    # ---- life ----
+
+    def tend(self) -> list[str]:
+        """Once a second: put back what the kernel lost; returns what to log."""
+        info = links.interface_info(self.interface)
+        if not info:
+            return []
+        said: list[str] = []
+        if self.ifindex != info.ifindex:
+            said.append(self._attach_again())
+        if info.up and not self._up:
+            said.append(f"Link of {self.interface} is up again.")
+            settings.establish(self.interface, generic=self.mode == "generic")
+        self._up = info.up
+        control = self._control()
+        if control.interface_mtu != info.mtu:
+            said.append(f"MTU of {self.interface} is now {info.mtu} bytes.")
+            control.interface_mtu = info.mtu
+            self._objects.maps["capture"].put(_ZERO, bytes(control))
+        if info.up:
+            self._mind_next_hops()
+        return said
+
+    def close(self) -> None:
+        """Close descriptors; everything stays pinned, forwarding goes on."""
+        self._objects.close()
+
+    def detach(self) -> list[str]:
+        """Remove program, pins and settings; returns what could not be restored."""
+        with contextlib.suppress(OSError):
+            neighbours.keep(self.ifindex, frozenset())
+        self.close()
+        objects.remove(self.interface)
+        return settings.restore(self.interface)
+
+    def _attach_again(self) -> str:
+        """The interface was deleted and made again: a new link, the same maps."""
+        opened, why = objects.attach(
+            self.interface, xdp=self._xdp, ring_bytes=0, unmatched_drop=self._unmatched_drop
+        )
+        self._objects.close()
+        self._objects = opened
+        settings.establish(self.interface, generic=self.mode == "generic", why=why or None)
+        self._point_rules_at(self.ifindex)
+        return f"Interface {self.interface} is back; attached to it again."
+
+    # ---- the map of rules ----
+
+    def _control(self) -> abi.CaptureControl:
+        raw = self._objects.maps["capture"].get(_ZERO)
+        if raw is None:
+            raise Unavailable("The data path lost its control entry.", code="datapath-broken")
+        return abi.CaptureControl.from_buffer_copy(raw)
+
+    def _values(self) -> list[tuple[RuleKey, abi.Rule]]:
+        rules = self._objects.maps["rules4"]
+        return [
+            (codec.decode_key(key), abi.Rule.from_buffer_copy(raw))
+            for key in rules.keys()  # noqa: SIM118, not a dict
+            if (raw := rules.get(key))
+        ]
+
+    def _used_slots(self) -> set[int]:
+        return {value.slot for _, value in self._values()}
+
+    def _put(self, rule: Rule) -> None:
+        rules = self._objects.maps["rules4"]
+        key = codec.encode_key(rule.key)
+        raw = rules.get(key)
+        old = abi.Rule.from_buffer_copy(raw) if raw else None
+        slot = old.slot if old and old.route_id == rule.route_id else self._free_slot()
+        rules.put(key, codec.encode_rule(rule, slot, self.ifindex, old))
+        if old and old.slot != slot:
+            self._slots.discard(old.slot)
+
+    def _free_slot(self) -> int:
+        """A slot nobody uses, its counters at zero."""
+        counters = self._objects.maps["rule_counters"]
+        slot = next((n for n in range(counters.max_entries) if n not in self._slots), None)
+        if slot is None:
+            raise Unavailable(
+                f"The table of routes is full ({counters.max_entries // 2} routes).",
+                code="too-many-routes",
+                hint="Remove routes that are no longer needed.",
+            )
+        counters.put(slot.to_bytes(4, "little"), bytes(counters.value_size))
+        self._slots.add(slot)
+        return slot
+
+    def _remove(self, key: RuleKey) -> None:
+        rules = self._objects.maps["rules4"]
+        raw_key = codec.encode_key(key)
+        raw = rules.get(raw_key)
+        rules.remove(raw_key)
+        if raw:
+            self._slots.discard(abi.Rule.from_buffer_copy(raw).slot)
+
+    def _point_rules_at(self, ifindex: int) -> None:
+        rules = self._objects.maps["rules4"]
+        for key, value in self._values():
+            value.egress_ifindex = ifindex
+            rules.put(codec.encode_key(key), bytes(value))
+
+    def _mind_next_hops(self) -> None:
+        """Have the kernel know the neighbour of every rule that transmits."""
+        ifindex = self.ifindex
+        if not ifindex:
+            return
+        ways = {
+            neighbours.Way(rule.new_source, rule.new_destination, ifindex)
+            for rule in self.rules().values()
+            if rule.action == abi.Action.TRANSMIT
+        }
+        neighbours.keep(ifindex, frozenset(neighbours.next_hops(ways).values()))
+
+
+def pinned_interfaces() -> list[str]:
+    """Interfaces of this network namespace with a pinned data path."""
+    return pins.pinned_interfaces()

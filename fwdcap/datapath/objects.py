@@ -1,0 +1,211 @@
+"""The kernel objects of one capture interface: program, maps, ring, link.
+
+Everything is pinned, so that it outlives this process, and adopted by name the
+next time. The link is made once; a newer program takes its place atomically,
+with the maps it finds. Ours is the program our pinned link reports; any other
+XDP program on the interface is somebody's, and is named and left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fwdcap import abi
+from fwdcap.datapath import libbpf, links, pins
+from fwdcap.errors import Conflict, FwdcapError, Unavailable
+
+OBJECT = Path(__file__).parent.parent / "native" / "build" / "fwdcap.bpf.o"
+MAPS = ("rules4", "rule_counters", "reasons", "capture", "cpu_state", "scratches", "rings")
+_PER_CPU = ("cpu_state", "scratches")
+RING = "ring0"
+_ZERO = bytes(4)
+_CONTROL_BYTES = ctypes.sizeof(abi.CaptureControl)
+
+# Errors by which a driver says that it cannot do native XDP as things are.
+_NO_NATIVE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ERANGE, errno.ENOSPC, errno.EFBIG, errno.ENOMEM}
+
+
+@dataclass
+class Objects:
+    """Open descriptors; `close` leaves everything pinned and forwarding."""
+
+    pins: Path
+    link_fd: int
+    maps: dict[str, libbpf.Map]
+
+    def close(self) -> None:
+        for opened in self.maps.values():
+            opened.close()
+        if self.link_fd >= 0:
+            os.close(self.link_fd)
+            self.link_fd = -1
+
+
+def load_program(
+    directory: Path, *, ring_bytes: int, unmatched_drop: bool
+) -> tuple[libbpf.Object, dict[str, libbpf.Map]]:
+    """Load the program with the maps pinned in `directory`, or pin new ones there."""
+    if not OBJECT.exists():
+        raise Unavailable(
+            f"The BPF object {OBJECT.name} has not been built.",
+            code="not-built",
+            hint="Run `make build`.",
+        )
+    found = {name: _open_map(directory / name) for name in MAPS}
+    program = libbpf.open_object(OBJECT)
+    config = abi.Config(
+        next_hop_refresh_ns=250_000_000, interface=0, unmatched_drop=int(unmatched_drop)
+    )
+    program.set_rodata(bytes(config))
+    for name in _PER_CPU:
+        program.set_max_entries(name, libbpf.possible_cpus())
+    for name, existing in found.items():
+        if existing:
+            program.reuse(name, existing)
+    try:
+        program.load()
+    except OSError as error:
+        raise FwdcapError(
+            f"The kernel refuses the program {OBJECT.name}: {error.strerror or error}.",
+            code="program-refused",
+            hint="`fwdcap doctor` lists what the kernel lacks.",
+        ) from error
+    maps = {}
+    for name in MAPS:
+        existing = found[name]
+        maps[name] = existing or program.map(name)
+        if not existing:
+            maps[name].pin(directory / name)
+    maps[RING] = _ring(directory, maps["rings"], ring_bytes)
+    return program, maps
+
+
+def _open_map(path: Path) -> libbpf.Map | None:
+    return libbpf.open_pinned_map(path) if path.exists() else None
+
+
+def _ring(directory: Path, rings: libbpf.Map, ring_bytes: int) -> libbpf.Map:
+    """The pinned ring, which keeps the size it was made with."""
+    ring = _open_map(directory / RING)
+    if not ring:
+        ring = libbpf.create_map(libbpf.MAP_TYPE_RINGBUF, RING, 0, 0, ring_bytes)
+        ring.pin(directory / RING)
+    rings.put(_ZERO, ring.fd.to_bytes(4, "little"))
+    return ring
+
+
+def prepare_capture(maps: dict[str, libbpf.Map], mtu: int) -> None:
+    """Fill the control entry; a capture that runs goes on."""
+    control = abi.CaptureControl.from_buffer_copy(
+        maps["capture"].get(_ZERO) or bytes(_CONTROL_BYTES)
+    )
+    control.nr_rings = 1
+    control.ring_bytes = maps[RING].max_entries
+    control.interface_mtu = mtu
+    maps["capture"].put(_ZERO, bytes(control))
+
+
+def attach(
+    interface: str, *, xdp: str, ring_bytes: int, unmatched_drop: bool
+) -> tuple[Objects, str]:
+    """Attach to an interface, or adopt what is pinned for it.
+
+    Returns the objects and why the mode is what it is ('' when adopted).
+    Raises Unavailable without the interface, Conflict when another program has it.
+    """
+    info = links.interface_info(interface)
+    if not info:
+        raise Unavailable(
+            f"There is no interface {interface}.",
+            code="no-interface",
+            hint="`ip link` lists those there are.",
+        )
+    pins.mount_bpffs()
+    directory = pins.generation_directory(interface)
+    directory.mkdir(parents=True, exist_ok=True)
+    link_fd = _own_link(directory, info.ifindex)
+    _refuse_stranger(interface, info.ifindex, link_fd)
+    program, maps = load_program(directory, ring_bytes=ring_bytes, unmatched_drop=unmatched_drop)
+    try:
+        prepare_capture(maps, info.mtu)
+        why = ""
+        if link_fd >= 0:
+            libbpf.replace_program(link_fd, program.program("fwdcap"))
+        else:
+            link_fd, why = _new_link(program.program("fwdcap"), info, xdp)
+            libbpf.pin(link_fd, directory / "link")
+    finally:
+        program.close()
+    return Objects(directory, link_fd, maps), why
+
+
+def _own_link(directory: Path, ifindex: int) -> int:
+    """The pinned link if it still leads to this interface, else -1 (and no pin)."""
+    path = directory / "link"
+    if not path.exists():
+        return -1
+    link_fd = libbpf.open_pin(path)
+    if libbpf.link_target(link_fd)[0] == ifindex:
+        return link_fd
+    os.close(link_fd)
+    path.unlink()
+    return -1
+
+
+def _refuse_stranger(interface: str, ifindex: int, link_fd: int) -> None:
+    there = links.xdp_info(ifindex)
+    if not there:
+        return
+    ours = libbpf.link_target(link_fd)[1] if link_fd >= 0 else 0
+    if there.program_id == ours:
+        return
+    name = libbpf.program_name(there.program_id) or "unnamed"
+    raise Conflict(
+        f'Interface {interface} already has the XDP program "{name}" (id {there.program_id}), '
+        "which is not ours.",
+        code="xdp-taken",
+        hint=f"Remove it first, for instance with `ip link set dev {interface} xdp off`.",
+    )
+
+
+def _new_link(program: libbpf.Program, info: links.InterfaceInfo, xdp: str) -> tuple[int, str]:
+    driver = info.driver or "unknown"
+    if xdp == "generic":
+        return _attach(program, info, libbpf.XDP_FLAGS_SKB_MODE), "generic mode was asked for"
+    try:
+        return _attach(program, info, libbpf.XDP_FLAGS_DRV_MODE), f"driver {driver} has native XDP"
+    except OSError as error:
+        if xdp == "native" or error.errno not in _NO_NATIVE:
+            raise Unavailable(
+                f"Driver {driver} of {info.name} refuses native XDP: "
+                f"{os.strerror(error.errno or 0)}.",
+                code="no-native-xdp",
+                hint='Set [interface] xdp = "auto" or "generic", or lower the MTU '
+                f"(now {info.mtu}).",
+            ) from error
+        reason = f"driver {driver} refuses native XDP ({os.strerror(error.errno or 0)})"
+        return _attach(program, info, libbpf.XDP_FLAGS_SKB_MODE), f"{reason}, so generic is used"
+
+
+def _attach(program: libbpf.Program, info: links.InterfaceInfo, flags: int) -> int:
+    return libbpf.attach_xdp(program, info.ifindex, flags)
+
+
+def adopt(interface: str) -> Objects | None:
+    """What is pinned, without touching it; None when nothing is."""
+    directory = pins.generation_directory(interface)
+    if not (directory / "link").exists():
+        return None
+    maps = {name: libbpf.open_pinned_map(directory / name) for name in (*MAPS, RING)}
+    return Objects(directory, libbpf.open_pin(directory / "link"), maps)
+
+
+def remove(interface: str) -> None:
+    """Unpin everything: with its link gone, the program leaves the interface."""
+    with contextlib.suppress(FileNotFoundError):
+        pins.remove(pins.interface_directory(interface))
