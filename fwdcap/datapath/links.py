@@ -19,7 +19,8 @@ import pyroute2
 
 from fwdcap.routes.check import Facts
 
-_XDP_MODES = {1: "native", 2: "generic", 3: "offloaded", 4: "several"}
+# As pyroute2 names the values of IFLA_XDP_ATTACHED.
+_XDP_MODES = {"xdp": "native", "xdpgeneric": "generic", "xdpoffload": "offloaded"}
 # <linux/sockios.h>, <linux/ethtool.h>
 _SIOCETHTOOL = 0x8946
 _ETHTOOL_GSET = 1
@@ -91,8 +92,7 @@ def xdp_info(ifindex: int) -> XdpInfo | None:
         ),
         0,
     )
-    mode = attached if isinstance(attached, str) else _XDP_MODES.get(attached, "unknown")
-    return XdpInfo(mode, program_id)
+    return XdpInfo(_XDP_MODES.get(attached, str(attached)), program_id)
 
 
 def interfaces_beside(name: str) -> list[str]:
