@@ -393,6 +393,11 @@ def attach_xdp_netlink(program: Program, ifindex: int, flags: int) -> None:
     lib.check(lib.so.bpf_xdp_attach(ifindex, program.fd, ct.c_uint32(flags), None), "attaching XDP")
 
 
+def detach_xdp_netlink(ifindex: int) -> None:
+    """Undo attach_xdp_netlink; nothing attached is fine."""
+    _library().so.bpf_xdp_detach(ifindex, 0, None)
+
+
 def replace_program(link_fd: int, program: Program) -> None:
     """Swap the link's program atomically: every packet meets the old or the new one."""
     lib = _library()

@@ -19,6 +19,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 _NTF_EXT_LEARNED = 0x10
 _NTF_EXT_MANAGED = 1  # not among pyroute2's constants
 _RTM_F_FIB_MATCH = 0x2000
+_NUD_PERMANENT = 0x80
 _AF_INET = 2
 
 
@@ -40,8 +41,8 @@ def next_hops(ways: Iterable[Way]) -> dict[Way, IPv4Address]:
 def keep(ifindex: int, wanted: frozenset[IPv4Address]) -> list[IPv4Address]:
     """Install what is missing, release what is no longer wanted; returns what was missing."""
     with pyroute2.IPRoute() as netlink:
-        there = _managed(netlink, ifindex)
-        missing = sorted(wanted - there)
+        managed, permanent = _there(netlink, ifindex)
+        missing = sorted(wanted - managed - permanent)
         for address in missing:
             netlink.neigh(
                 "replace",
@@ -51,7 +52,7 @@ def keep(ifindex: int, wanted: frozenset[IPv4Address]) -> list[IPv4Address]:
                 flags=_NTF_EXT_LEARNED,
                 flags_ext=_NTF_EXT_MANAGED,
             )
-        for address in there - wanted:
+        for address in managed - wanted:
             _release(netlink, ifindex, address)
     return missing
 
@@ -74,13 +75,17 @@ def _next_hop(netlink: pyroute2.IPRoute, way: Way) -> IPv4Address | None:
     return None
 
 
-def _managed(netlink: pyroute2.IPRoute, ifindex: int) -> set[IPv4Address]:
-    return {
-        IPv4Address(entry.get_attr("NDA_DST"))
-        for entry in netlink.get_neighbours(family=_AF_INET, ifindex=ifindex)
-        if (entry.get_attr("NDA_FLAGS_EXT") or 0) & _NTF_EXT_MANAGED
-        and entry["flags"] & _NTF_EXT_LEARNED
-    }
+def _there(netlink: pyroute2.IPRoute, ifindex: int) -> tuple[set[IPv4Address], set[IPv4Address]]:
+    """What we manage, and what somebody set by hand, which is left alone."""
+    managed, permanent = set(), set()
+    for entry in netlink.get_neighbours(family=_AF_INET, ifindex=ifindex):
+        address = IPv4Address(entry.get_attr("NDA_DST"))
+        ours = (entry.get_attr("NDA_FLAGS_EXT") or 0) & _NTF_EXT_MANAGED
+        if ours and entry["flags"] & _NTF_EXT_LEARNED:
+            managed.add(address)
+        elif entry["state"] & _NUD_PERMANENT:
+            permanent.add(address)
+    return managed, permanent
 
 
 def _release(netlink: pyroute2.IPRoute, ifindex: int, address: IPv4Address) -> None:
