@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef FWDCAP_STREAM_H
+#define FWDCAP_STREAM_H
+
+#include <stdbool.h>
+
+#include "recorder/segment.h"
+
+/*
+ * The stream as it grows: turns records into pcap bytes, tags and index entries
+ * in the block being filled, and keeps the checkpoint that will cover them.
+ */
+struct stream {
+	struct fwdcap_checkpoint now; /* with everything in the block */
+	struct block *block;	      /* NULL: none in hand */
+	size_t block_bytes;
+	__u64 segment_limit_bytes;
+	__u32 snaplen; /* 0: whole frames */
+
+	__u64 missing;		/* sequence gaps not yet given a reason */
+	__u64 second_ns;	/* UTC where the pcap second of last_ns began */
+	__u32 second;		/* the same in seconds */
+	__u64 next_index_ns;	/* where the stream's next whole second begins */
+	__u64 entry_bytes;	/* .bytes of the last index entry */
+	struct segment_end end; /* tail the next block begins with */
+};
+
+/* Begins an empty stream. */
+void stream_begin(struct stream *stream, __u64 clock_offset_ns, __u32 nr_cpus);
+
+/* Goes on after @checkpoint; @stream->end is already filled in. */
+void stream_resume(struct stream *stream, const struct fwdcap_checkpoint *checkpoint);
+
+/* Starts filling @block, in a new segment if the next record asks for one. */
+void stream_take(struct stream *stream, struct block *block,
+		 const struct fwdcap_record *record);
+
+/* Whether @record still goes into the block in hand. */
+bool stream_fits(const struct stream *stream, const struct fwdcap_record *record);
+
+/* Appends @record as of @monotonic_ns. Times only grow; the caller made it fit. */
+void stream_append(struct stream *stream, const struct fwdcap_record *record, __u64 monotonic_ns);
+
+/* Puts the checkpoint into the block and lets go of it. */
+void stream_let_go(struct stream *stream);
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "recorder/clock.h"
+#include "recorder/writer.h"
+
+#define RETRY_NS 50000000ULL
+
+static int put(struct writer *writer, struct block *block)
+{
+	struct fwdcap_checkpoint *commit = &block->commit;
+	int err = 0;
+
+	if (writer->segment.open && writer->segment.number != commit->segment)
+		err = segment_seal(&writer->segment, &writer->committed);
+	if (!err && !writer->segment.open)
+		err = segment_create(&writer->segment, commit->segment);
+	if (!err)
+		err = segment_write(&writer->segment, block);
+	if (err)
+		return err;
+	commit->direct_io = writer->segment.direct;
+	err = checkpoint_write(&writer->checkpoint, commit);
+	if (err)
+		return err;
+	writer->committed = *commit;
+	ring_release(writer->ring, commit->ring_position);
+	return 0;
+}
+
+/* The ring holds while retention makes room, for as long as it is worth it. */
+static int put_patiently(struct writer *writer, struct block *block)
+{
+	__u64 deadline_ns = 0;
+	int err;
+
+	for (;;) {
+		err = put(writer, block);
+		if (err != -ENOSPC && err != -EDQUOT)
+			return err;
+		if (!deadline_ns)
+			deadline_ns = monotonic_ns() + WRITER_PATIENCE_NS;
+		else if (monotonic_ns() >= deadline_ns)
+			return err;
+		sleep_ns(RETRY_NS);
+	}
+}
+
+static struct block *next_block(struct writer *writer)
+{
+	struct block *block = NULL;
+
+	pthread_mutex_lock(&writer->lock);
+	while (writer->written == writer->handed_over && !writer->closing)
+		pthread_cond_wait(&writer->changed, &writer->lock);
+	if (writer->written != writer->handed_over)
+		block = &writer->blocks[writer->written % WRITER_BLOCKS];
+	pthread_mutex_unlock(&writer->lock);
+	return block;
+}
+
+static void *run(void *argument)
+{
+	struct writer *writer = argument;
+	struct block *block;
+	int err = 0;
+
+	while (!err && (block = next_block(writer))) {
+		err = put_patiently(writer, block);
+		pthread_mutex_lock(&writer->lock);
+		writer->error = err;
+		if (!err)
+			writer->written++;
+		pthread_cond_broadcast(&writer->changed);
+		pthread_mutex_unlock(&writer->lock);
+	}
+	return NULL;
+}
+
+static int make_block(struct block *block, size_t block_bytes)
+{
+	block->data = aligned_alloc(BLOCK_UNIT, block_bytes);
+	block->tags = calloc(BLOCK_TAGS, sizeof(*block->tags));
+	block->index = calloc(BLOCK_INDEX, sizeof(*block->index));
+	return block->data && block->tags && block->index ? 0 : -ENOMEM;
+}
+
+int writer_start(struct writer *writer, size_t block_bytes)
+{
+	sigset_t all, before;
+	int err = 0;
+
+	for (unsigned int i = 0; i < WRITER_BLOCKS && !err; i++)
+		err = make_block(&writer->blocks[i], block_bytes);
+	if (err)
+		return err;
+	pthread_mutex_init(&writer->lock, NULL);
+	pthread_cond_init(&writer->changed, NULL);
+	/* Signals are for the thread that sleeps. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	err = -pthread_create(&writer->thread, NULL, run, writer);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return err;
+}
+
+struct block *writer_take(struct writer *writer, bool wait)
+{
+	struct block *block = NULL;
+
+	pthread_mutex_lock(&writer->lock);
+	while (wait && !writer->error && writer->handed_over - writer->written == WRITER_BLOCKS)
+		pthread_cond_wait(&writer->changed, &writer->lock);
+	if (!writer->error && writer->handed_over - writer->written < WRITER_BLOCKS)
+		block = &writer->blocks[writer->handed_over % WRITER_BLOCKS];
+	pthread_mutex_unlock(&writer->lock);
+	return block;
+}
+
+void writer_hand_over(struct writer *writer)
+{
+	pthread_mutex_lock(&writer->lock);
+	writer->handed_over++;
+	pthread_cond_broadcast(&writer->changed);
+	pthread_mutex_unlock(&writer->lock);
+}
+
+bool writer_failed(struct writer *writer)
+{
+	bool failed;
+
+	pthread_mutex_lock(&writer->lock);
+	failed = writer->error;
+	pthread_mutex_unlock(&writer->lock);
+	return failed;
+}
+
+int writer_stop(struct writer *writer)
+{
+	pthread_mutex_lock(&writer->lock);
+	writer->closing = true;
+	pthread_cond_broadcast(&writer->changed);
+	pthread_mutex_unlock(&writer->lock);
+	pthread_join(writer->thread, NULL);
+	return writer->error;
+}
+
+int writer_seal(struct writer *writer, struct fwdcap_checkpoint *checkpoint)
+{
+	int err, also;
+
+	/* A failed rotation leaves a segment that nothing was committed to. */
+	if (writer->segment.open && writer->segment.number != checkpoint->segment)
+		segment_abandon(&writer->segment);
+	segment_remove(&writer->segment, checkpoint->segment + 1);
+	err = segment_seal(&writer->segment, checkpoint);
+	if (err && checkpoint->state != FWDCAP_RECORDER_FAILED) {
+		checkpoint->state = FWDCAP_RECORDER_FAILED;
+		checkpoint->error = (__u32)-err;
+	}
+	also = checkpoint_write(&writer->checkpoint, checkpoint);
+	if (!also)
+		also = checkpoint_sync(&writer->checkpoint);
+	if (!also && fsync(writer->segment.directory))
+		also = -errno;
+	if (!also)
+		ring_release(writer->ring, checkpoint->ring_position);
+	return err ? err : also;
+}
