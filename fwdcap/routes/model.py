@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from fwdcap import abi
 
-Mode = abi.Mode
+Mode: TypeAlias = abi.Mode
 Ttl = Literal["keep", "decrement"]
 
 

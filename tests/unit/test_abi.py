@@ -50,7 +50,7 @@ def questions() -> Iterator[tuple[str, int]]:
     """Every C expression about a layout or a value, with what Python says it is."""
     for name, twin in structures().items():
         yield f"sizeof(struct fwdcap_{name})", ctypes.sizeof(twin)
-        for field, _ in twin._fields_:
+        for field, *_ in twin._fields_:
             descriptor = getattr(twin, field)
             yield f"offsetof(struct fwdcap_{name}, {field})", descriptor.offset
             yield f"sizeof(((struct fwdcap_{name} *)0)->{field})", descriptor.size

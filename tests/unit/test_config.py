@@ -234,7 +234,7 @@ def test_a_directory_is_not_a_settings_file(tmp_path: Path) -> None:
 def test_settings_do_not_change() -> None:
     settings = config.load(None, {})
     with pytest.raises(ValueError, match="frozen"):
-        settings.store.snaplen = 1  # type: ignore[misc]
+        settings.store.snaplen = 1
 
 
 @given(st.integers(min_value=1, max_value=2**45))
