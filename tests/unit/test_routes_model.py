@@ -63,7 +63,7 @@ def test_ttl_decrement_is_a_flag_of_both_rules() -> None:
 def test_modes_are_named_in_the_order_of_the_way_through(modes: frozenset[Mode]) -> None:
     names = mode_names(modes)
     assert names == [name for name in ("ingress", "inline", "egress") if name in names]
-    assert {Mode[name.upper()] for name in names} == modes
+    assert {abi.Mode[name.upper()] for name in names} == modes
     assert mode_bits(modes) == sum(modes)
 
 
