@@ -1,0 +1,167 @@
+"""`make bench`: forwarding and recording rates against kernel NAT with tcpdump.
+
+Prints a table and writes JSON. Everything compared is measured in one run, on
+one machine, with one generator; absolute figures depend on both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.bench.device import Fwdcap, KernelNat
+from tests.bench.measure import Result, measure
+from tests.bench.wire import Wire, pin_to_cpu
+
+SIZES = (64, 512, 1500)
+FORWARD_ONLY = "forward only"
+INLINE = "forward + capture, inline"
+ALL_MODES = "forward + capture, three modes"
+NAT = "nftables NAT"
+NAT_TCPDUMP = "nftables NAT + tcpdump"
+GENERATOR = "BPF_PROG_TEST_RUN live frames over a veth pair, on the data path's core"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    options = _options()
+    pin_to_cpu(0)
+    wire = Wire()
+    results: list[Result] = []
+    try:
+        with tempfile.TemporaryDirectory(dir=options.directory, prefix="fwdcap-bench-") as top:
+            Path(top).chmod(0o755)
+            for name in options.devices:
+                results += _measure_device(name, wire, Path(top), options)
+    finally:
+        wire.close()
+    report = _report(results, options)
+    print(_table(results))
+    if options.json:
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    devices = [FORWARD_ONLY, INLINE, ALL_MODES, NAT, NAT_TCPDUMP]
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one trial")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="frame bytes, no FCS")
+    parser.add_argument("--devices", nargs="+", default=devices, choices=devices)
+    parser.add_argument("--directory", default="/var/tmp", help="where captures are written")
+    parser.add_argument("--ring-bytes", type=int, default=0, help="0: the product's own choice")
+    parser.add_argument("--json", default="", help="file for the figures")
+    return parser.parse_args()
+
+
+def _measure_device(name: str, wire: Wire, top: Path, options: argparse.Namespace) -> list[Result]:
+    directory = top / name.replace(" ", "-")
+    directory.mkdir()
+    device: Fwdcap | KernelNat
+    if name in (NAT, NAT_TCPDUMP):
+        device = KernelNat(wire, directory, capture=name == NAT_TCPDUMP)
+    else:
+        modes = ("ingress", "inline", "egress") if name == ALL_MODES else ("inline",)
+        device = Fwdcap(
+            wire,
+            directory,
+            modes,
+            capture=name != FORWARD_ONLY,
+            ring_bytes=options.ring_bytes,
+        )
+    results = []
+    try:
+        for size in options.sizes:
+            with wire.generator(size) as generator:
+                results.append(
+                    measure(
+                        name,
+                        device,
+                        generator,
+                        size,
+                        seconds=options.seconds,
+                        bisect=name != NAT_TCPDUMP,
+                        say=say,
+                    )
+                )
+    finally:
+        device.close()
+    return results
+
+
+def _best(result: Result) -> float:
+    """The rate that counts: clean for us, the best forwarded one for the rivals."""
+    if result.device in (NAT, NAT_TCPDUMP):
+        return max(result.full.forwarded_rate, result.clean.forwarded_rate if result.clean else 0)
+    return result.clean.forwarded_rate if result.clean else 0.0
+
+
+def _ratios(results: list[Result]) -> dict[tuple[str, int], dict[str, float]]:
+    best = {(result.device, result.frame_bytes): _best(result) for result in results}
+    ratios = {}
+    for (device, size), rate in best.items():
+        references = {"forward only": FORWARD_ONLY, "NAT + tcpdump": NAT_TCPDUMP}
+        ratios[device, size] = {
+            label: rate / best[reference, size]
+            for label, reference in references.items()
+            if best.get((reference, size))
+        }
+    return ratios
+
+
+def _table(results: list[Result]) -> str:
+    ratios = _ratios(results)
+    head = (
+        "| frames | device | (a) nothing lost, M/s | × forward only | × NAT + tcpdump "
+        "| (b) full offer: forwarded, M/s | recorded, M/s | lost | dropped |\n"
+        "|---|---|---|---|---|---|---|---|---|"
+    )
+    rows = []
+    for result in sorted(results, key=lambda result: result.frame_bytes):
+        ratio = ratios[result.device, result.frame_bytes]
+        full = result.full
+        clean = f"{result.clean.forwarded_rate / 1e6:.2f}" if result.clean else "none found"
+        cells = [
+            f"{result.frame_bytes} B",
+            result.device,
+            clean,
+            *(
+                f"{ratio[key]:.2f}" if key in ratio else ""
+                for key in ("forward only", "NAT + tcpdump")
+            ),
+            f"{full.forwarded_rate / 1e6:.2f}",
+            f"{full.recorded_rate / 1e6:.2f}",
+            f"{full.lost}",
+            f"{full.dropped}",
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    return "\n".join([head, *rows])
+
+
+def _report(results: list[Result], options: argparse.Namespace) -> dict[str, object]:
+    ratios = _ratios(results)
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "kernel": platform.release(),
+        "cores": os.cpu_count(),
+        "generator": GENERATOR,
+        "seconds": options.seconds,
+        "results": [
+            {**asdict(result), "ratios": ratios[result.device, result.frame_bytes]}
+            for result in results
+        ],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
