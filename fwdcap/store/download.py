@@ -117,11 +117,16 @@ class Ranges(io.RawIOBase):
 
 @dataclass(frozen=True)
 class Download:
-    """What to send: `parts` in order, `length` bytes in all."""
+    """What to send: `parts` in order, `length` bytes in all.
+
+    Two downloads of the same `mark` have the same bytes: a stream is only ever
+    added to, and no two begin with the same nanosecond.
+    """
 
     stream: str
     parts: tuple[Part, ...]
     length: int
+    mark: str
 
     @property
     def file(self) -> Ranges:
@@ -159,4 +164,5 @@ def open_single(root: Path, stream: str) -> Download:
         for segment in held.segments
     )
     parts = (Part(len(header), head=header), *body)
-    return Download(stream, parts, held.size_bytes)
+    mark = f"{held.first_ns or 0:x}-{held.size_bytes:x}"
+    return Download(stream, parts, held.size_bytes, mark)

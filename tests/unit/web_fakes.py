@@ -1,0 +1,165 @@
+"""A daemon for web tests: answers like fwdcapd, records what it was asked."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from store_builder import ROUTE, SECOND_NS, STARTED_NS, StreamBuilder
+from werkzeug.security import generate_password_hash
+
+from fwdcap.errors import Conflict, FwdcapError
+
+PASSWORD = "correct horse"
+NOW_NS = STARTED_NS + 60 * SECOND_NS
+# Cheap on purpose: the cost of the real one is not what these tests are about.
+HASH = generate_password_hash(PASSWORD, method="scrypt:1024:1:1")
+
+
+def write_users(store: Path, password_hash: str = HASH) -> None:
+    """users.json as `fwdcap run` writes it."""
+    users = {"users": {"fwdcap": {"hash": password_hash, "role": "admin"}}}
+    (store / "users.json").write_text(json.dumps(users))
+
+
+def way(packets: int, dropped: int = 0, lost: int = 0) -> dict[str, Any]:
+    """One direction of a route, all of it recorded inline."""
+    return {
+        "matched_packets": packets + dropped,
+        "matched_bytes": (packets + dropped) * 64,
+        "forwarded_packets": packets,
+        "forwarded_bytes": packets * 64,
+        "dropped_packets": dropped,
+        "recorded_packets": {"ingress": 0, "inline": packets - lost, "egress": 0},
+        "lost_packets": {"ingress": 0, "inline": lost, "egress": 0},
+    }
+
+
+def idle_status() -> dict[str, Any]:
+    """fwdcapd's /status: forwarding, nothing captured yet."""
+    return {
+        "version": "0.1.0",
+        "time_ns": NOW_NS,
+        "zone": "UTC",
+        "datapath": {
+            "interface": "cap0",
+            "state": "forwarding",
+            "mode": "native",
+            "why": "The driver of cap0 (ena) runs XDP programs itself.",
+            "addresses": ["10.0.1.166"],
+            "link": "up",
+            "link_speed_mbit": 10000,
+            "link_since_ns": NOW_NS - (3 * 3600 + 36 * 60) * SECOND_NS,
+            "mtu": 1500,
+            "driver": "ena",
+        },
+        "forwarding": {
+            "packets": 466254,
+            "bytes": 31705286,
+            "dropped": 0,
+            "reasons": {"forwarded": 466254, "pass-no-route": 812, "drop-ttl": 0},
+        },
+        "routes": [{**ROUTE, "to_server": way(300000), "to_client": way(166254)}],
+        "capture": {
+            "active": False,
+            "name": None,
+            "stream": None,
+            "started_ns": None,
+            "stopped_ns": None,
+            "received_packets": 0,
+            "error_packets": 0,
+            "emitted_records": 0,
+            "emitted_bytes": 0,
+            "committed_records": 0,
+            "committed_bytes": 0,
+            "pending_bytes": 0,
+            "lost_records": 0,
+            "lost": {"ring-full": 0, "copy": 0, "disk": 0, "unknown": 0},
+            "bps": 0,
+            "pps": 0,
+            "recorder": "none",
+            "message": "",
+        },
+        "store": {"used_bytes": 33742389248, "free_bytes": 1 << 40, "total_bytes": 1 << 41},
+        "uptime_s": 3 * 3600 + 36 * 60 + 12,
+        "warnings": [],
+    }
+
+
+class FakeControl:
+    """fwdcap.control.client.Client without a daemon behind it."""
+
+    def __init__(self) -> None:
+        self.now = idle_status()
+        self.asked: list[tuple[Any, ...]] = []
+        self.refusal: FwdcapError | None = None
+        self.questions = 0
+        self.on_start: Callable[[str], None] = lambda name: None
+
+    def status(self) -> dict[str, Any]:
+        self.questions += 1
+        if self.refusal is not None:
+            raise self.refusal
+        return copy.deepcopy(self.now)
+
+    def capture_start(self, name: str, snaplen: int | None = None) -> dict[str, Any]:
+        self.asked.append(("start", name, snaplen))
+        if self.refusal is not None:
+            raise self.refusal
+        if self.now["capture"]["active"]:
+            raise Conflict(
+                f"A capture is already running: [{self.now['capture']['name']}].",
+                code="already-capturing",
+                hint="Stop it first.",
+            )
+        stream = f"{name}_20150620_1128"
+        self.now["capture"] |= {
+            "active": True,
+            "name": name,
+            "stream": stream,
+            "started_ns": STARTED_NS,
+            "stopped_ns": None,
+            "recorder": "running",
+        }
+        self.on_start(stream)
+        return self._answer(f"successfully started capture [{name}]")
+
+    def capture_stop(self) -> dict[str, Any]:
+        self.asked.append(("stop",))
+        if self.refusal is not None:
+            raise self.refusal
+        if not self.now["capture"]["active"]:
+            raise Conflict("No capture is running.", code="not-capturing", hint="Start one first.")
+        self.now["capture"] |= {"active": False, "stopped_ns": NOW_NS, "recorder": "none"}
+        return self._answer(f"successfully stopped capture [{self.now['capture']['name']}]")
+
+    def count(self, packets: int, size: int = 64, lost: int = 0) -> None:
+        """Lets a running capture have seen so many packets."""
+        self.now["capture"] |= {
+            "received_packets": packets + lost,
+            "emitted_records": packets,
+            "emitted_bytes": packets * size,
+            "committed_records": packets,
+            "committed_bytes": packets * size,
+            "lost_records": lost,
+            "lost": {"ring-full": lost, "copy": 0, "disk": 0, "unknown": 0},
+            "bps": 7_726_900_224,
+            "pps": 14_203_859,
+        }
+
+    def _answer(self, message: str) -> dict[str, Any]:
+        capture = self.now["capture"]
+        return {
+            "name": capture["name"],
+            "stream": capture["stream"],
+            "message": message,
+            "time_ns": NOW_NS,
+        }
+
+
+def stream_of(store: Path, stream: str, name: str, started_ns: int = STARTED_NS) -> StreamBuilder:
+    """An empty stream in that store, not yet written."""
+    return StreamBuilder(store, stream=stream, name=name, started_ns=started_ns)

@@ -1,0 +1,73 @@
+"""The web interface: pages for people, /sysmaster, /plain and /pcap for programs.
+
+It has no privileges and keeps nothing: what is in the store it reads itself,
+everything else it asks fwdcapd for. Without a daemon it still lists and sends
+files. Every path needs a login but the login page, static files and /healthz;
+every answer carries the same security headers.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from flask import Flask
+from flask_wtf.csrf import CSRFProtect
+
+from fwdcap.store.times import zone_of
+from webui import auth, headers, health, pages, pcap, plain, problems, sysmaster
+from webui.context import EXTENSION, Context
+from webui.daemon import Control, Daemon
+from webui.normalise import Normalise
+from webui.users import Users
+
+SESSION_HOURS = 12
+
+
+def create_app(
+    store: Path,
+    control: Control,
+    zone: str = "UTC",
+    *,
+    now_ns: Callable[[], int] = time.time_ns,
+    clock: Callable[[], float] = time.monotonic,
+) -> Flask:
+    """The application over the store at `store` and the daemon behind `control`.
+
+    `now_ns` is the wall clock in UTC nanoseconds, `clock` a steady one in
+    seconds. Sessions end with the process: their key is made here and kept
+    nowhere, since this process may not write.
+    """
+    app = Flask(__name__)
+    app.config.update(
+        SECRET_KEY=secrets.token_bytes(32),
+        SESSION_COOKIE_NAME="fwdcap_session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Strict",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=SESSION_HOURS * 3600,
+        PROVIDE_AUTOMATIC_OPTIONS=False,
+        MAX_CONTENT_LENGTH=64 * 1024,
+        WTF_CSRF_TIME_LIMIT=None,  # a page that stays open all night must still be able to STOP
+    )
+    app.session_interface = auth.Sessions()
+    app.url_map.merge_slashes = False  # Normalise has merged them; a redirect would lose clients
+    app.extensions[EXTENSION] = Context(
+        store=store,
+        daemon=Daemon(control, clock),
+        users=Users(store / "users.json", clock),
+        zone=zone_of(zone),
+        zone_name=zone,
+        now_ns=now_ns,
+    )
+    problems.install(app)
+    auth.install(app)
+    CSRFProtect(app)
+    headers.install(app)
+    for part in (health.blueprint, sysmaster.blueprint, plain.blueprint, pcap.blueprint):
+        app.register_blueprint(part)
+    app.register_blueprint(pages.blueprint)
+    app.wsgi_app = Normalise(app.wsgi_app)  # type: ignore[method-assign]
+    return app

@@ -1,0 +1,80 @@
+"""`python -m webui`: the application on waitress.
+
+`fwdcap run` starts this as an unprivileged user. `--listen fd:N` takes a socket
+that is listening already, so that whoever may bind an address, or lives in
+another network namespace, can do it beforehand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import waitress
+from flask import Flask
+
+from fwdcap.control.client import Client
+from fwdcap.errors import FwdcapError
+from webui import create_app
+
+# Workers wait for fwdcapd and for passwords; downloads need none of them.
+THREADS = 16
+CONNECTIONS = 512
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serves until SIGTERM or SIGINT; 1 with a sentence where that cannot begin."""
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        app = create_app(given.store, Client(given.control), given.zone)
+        server = make_server(app, given.listen)
+    except (FwdcapError, OSError, ValueError) as error:
+        print(f"web: cannot serve on {given.listen}: {error}", file=sys.stderr)
+        return 1
+    server.run()
+    return 0
+
+
+def make_server(app: Flask, listen: str) -> Any:
+    """A waitress server on `HOST:PORT` or on the inherited socket `fd:N`."""
+    where: dict[str, Any] = {"listen": listen}
+    if listen.startswith("fd:"):
+        where = {"sockets": [socket.socket(fileno=int(listen.removeprefix("fd:")))]}
+    return waitress.create_server(
+        app,
+        **where,
+        threads=THREADS,
+        connection_limit=CONNECTIONS,
+        asyncore_use_poll=True,
+        clear_untrusted_proxy_headers=True,
+        expose_tracebacks=False,
+        ident="fwdcap",
+        max_request_body_size=app.config["MAX_CONTENT_LENGTH"],
+        max_request_header_size=64 * 1024,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m webui", description="The pages of fwdcap.")
+    parser.add_argument("--store", type=Path, required=True, help="directory of the store")
+    parser.add_argument("--control", type=Path, help="fwdcapd's control socket")
+    parser.add_argument("--listen", default="127.0.0.1:8080", help="HOST:PORT or fd:N")
+    parser.add_argument("--zone", default="UTC", help="time zone of every text")
+    return parser
+
+
+def _end(signum: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

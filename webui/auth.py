@@ -1,0 +1,127 @@
+"""Who asks, and may this request change something.
+
+Everything needs a login but what `OPEN` names: the check runs before any view,
+so a view cannot forget it. Programs send HTTP Basic; browsers keep a session.
+
+The manual's interface changes state by GET, which any page on the web can make
+a browser send. So a request that changes something is refused when the browser
+says it comes from another site, and a session cookie alone is not enough: the
+browser must also say that it comes from one of our own pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Flask, current_app, g, redirect, request, session, url_for
+from flask.sessions import SecureCookieSessionInterface
+from flask_httpauth import HTTPBasicAuth
+from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.wrappers import Response as AnyResponse
+
+from fwdcap.errors import Forbidden
+from webui import problems
+from webui.context import context
+from webui.users import User
+
+OPEN = frozenset({"pages.login", "static", "health.healthz"})
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_READING = frozenset({"GET", "HEAD"})
+
+
+class Sessions(SecureCookieSessionInterface):
+    """Session cookies that are marked Secure wherever the request came by https."""
+
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return request.is_secure
+
+
+def changes(view: Callable[P, R]) -> Callable[P, R]:
+    """Marks a view that changes something although it is reached by GET."""
+    view.changes_state = True  # type: ignore[attr-defined]
+    return view
+
+
+def install(app: Flask) -> None:
+    """Puts the checks in front of every view."""
+    basic = HTTPBasicAuth(realm="fwdcap")
+    basic.verify_password(_verify)
+    basic.error_handler(_unauthorized)
+    identify = basic.login_required(lambda: None)
+
+    def guard() -> AnyResponse | None:
+        if request.endpoint not in OPEN:
+            refusal: AnyResponse | None = identify()
+            if refusal is not None:
+                return refusal
+        if _changes_state():
+            _refuse_foreign()
+        return None
+
+    app.before_request(guard)
+
+
+def open_session(user: User) -> None:
+    """Starts a browser session for `user`, whatever was there before."""
+    session.clear()
+    session.permanent = True
+    session["user"], session["mark"] = user.name, user.mark
+
+
+def session_user() -> User | None:
+    """The user of this browser's session, None where there is none or it has ended."""
+    name, mark = session.get("user"), session.get("mark")
+    if not isinstance(name, str) or not isinstance(mark, str):
+        return None
+    return context().users.recall(name, mark)
+
+
+def _verify(name: str, password: str) -> User | None:
+    """Credentials where some were sent, the session otherwise."""
+    g.by_session = not name and not password
+    g.user = session_user() if g.by_session else context().users.verify(name, password)
+    return g.user  # type: ignore[no-any-return]
+
+
+def _unauthorized() -> AnyResponse:
+    """401, or the login page for a person who opens a page."""
+    wants_page = "text/html" in request.headers.get("Accept", "")
+    if problems.family() == "page" and wants_page and request.method in _READING:
+        return redirect(url_for("pages.login", next=request.path), 303)
+    response = problems.respond(problems.of_status(401))
+    if problems.family() == "live":  # Basic would make the browser open its own dialog
+        response.headers["WWW-Authenticate"] = 'Session realm="fwdcap"'
+    return response
+
+
+def _changes_state() -> bool:
+    view = current_app.view_functions.get(request.endpoint or "")
+    if not getattr(view, "changes_state", False):
+        return request.method not in _READING
+    if request.method == "HEAD":
+        raise MethodNotAllowed(["GET"])
+    return True
+
+
+def _refuse_foreign() -> None:
+    """Raises Forbidden for what another site, or nobody in particular, made a browser send."""
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    own_origin = origin is not None and urlsplit(origin).netloc == request.host
+    if site in {"cross-site", "same-site"} or (origin is not None and not own_origin):
+        raise Forbidden(
+            "This request comes from another site and would change something.",
+            code="cross-site",
+            hint="Do it on the appliance's own pages.",
+        )
+    if getattr(g, "by_session", False) and site != "same-origin" and not own_origin:
+        raise Forbidden(
+            "A browser session alone cannot change something by this address.",
+            code="session-alone",
+            hint="Use the Capture page, or send user name and password.",
+        )

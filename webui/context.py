@@ -1,0 +1,33 @@
+"""What a request needs beyond itself: store, daemon, users, zone, clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import tzinfo
+from pathlib import Path
+from typing import cast
+
+from flask import current_app
+
+from webui.daemon import Daemon
+from webui.users import Users
+
+EXTENSION = "fwdcap"
+
+
+@dataclass(frozen=True)
+class Context:
+    """The application's surroundings; `now_ns` is the wall clock in UTC nanoseconds."""
+
+    store: Path
+    daemon: Daemon
+    users: Users
+    zone: tzinfo
+    zone_name: str
+    now_ns: Callable[[], int]
+
+
+def context() -> Context:
+    """The surroundings of the application that answers this request."""
+    return cast(Context, current_app.extensions[EXTENSION])

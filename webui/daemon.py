@@ -1,0 +1,109 @@
+"""fwdcapd as the web sees it.
+
+Its refusals are passed on in its own words, but without the machine's paths,
+which are nobody's business out there. That it does not answer at all is said in
+one way, whatever the reason. Many open pages share one question: `recent` asks
+at most twice a second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, Protocol
+
+from fwdcap.errors import FwdcapError, Unavailable
+
+Body = dict[str, Any]
+
+RECENT_S = 0.5
+# How control.client says that there was nobody to ask.
+UNREACHABLE = frozenset(
+    {"daemon-not-running", "daemon-slow", "daemon-gone", "control-not-permitted"}
+)
+
+_PATH = re.compile(r"(?<![\w:/.])/(?:[\w.@+-]+/)*[\w.@+-]*\w")
+
+
+class Control(Protocol):
+    """The part of fwdcap.control.client.Client that the web uses."""
+
+    def status(self) -> Body: ...
+
+    def capture_start(self, name: str, snaplen: int | None = None) -> Body: ...
+
+    def capture_stop(self) -> Body: ...
+
+
+class Daemon:
+    """The verbs, with refusals fit to be shown; every one raises FwdcapError."""
+
+    def __init__(self, control: Control, clock: Callable[[], float]) -> None:
+        self._control = control
+        self._clock = clock
+        self._lock = Lock()
+        self._recent: tuple[float, Body | FwdcapError] | None = None
+
+    def status(self) -> Body:
+        """The status now."""
+        return self._ask(self._control.status)
+
+    def recent(self) -> Body:
+        """The status as it was at most half a second ago."""
+        with self._lock:
+            if self._recent is None or self._clock() - self._recent[0] >= RECENT_S:
+                self._recent = self._clock(), self._status_or_error()
+            answer = self._recent[1]
+        if isinstance(answer, FwdcapError):
+            raise answer
+        return answer
+
+    def capture_start(self, name: str, snaplen: int | None = None) -> Body:
+        """Starts a capture; raises Invalid, Conflict, DiskFull or Unavailable."""
+        try:
+            return self._ask(lambda: self._control.capture_start(name, snaplen))
+        finally:
+            self._forget()
+
+    def capture_stop(self) -> Body:
+        """Stops the running capture; raises Conflict where there is none."""
+        try:
+            return self._ask(self._control.capture_stop)
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._recent = None
+
+    def _status_or_error(self) -> Body | FwdcapError:
+        try:
+            return self.status()
+        except FwdcapError as error:
+            return error
+
+    def _ask(self, question: Callable[[], Body]) -> Body:
+        try:
+            return question()
+        except FwdcapError as error:
+            raise presentable(error) from error
+
+
+def presentable(error: FwdcapError) -> FwdcapError:
+    """`error` as it may be shown outside the machine."""
+    if error.code in UNREACHABLE:
+        return Unavailable(
+            "The daemon fwdcapd does not answer.",
+            code=error.code,
+            hint="Packets are forwarded and recorded as before; on the appliance, "
+            "`fwdcap status` says more.",
+        )
+    return type(error)(
+        without_paths(error.message), code=error.code, hint=without_paths(error.hint)
+    )
+
+
+def without_paths(text: str) -> str:
+    """`text` with absolute paths left out."""
+    return _PATH.sub("(a path on the appliance)", text)

@@ -1,0 +1,169 @@
+"""The pages: Capture, Files, login. Forms post, so they work without a script.
+
+/live.json carries what moves on them, once a second, for the small script that
+writes it into place.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import (
+    Blueprint,
+    Response,
+    flash,
+    g,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
+from werkzeug.wrappers import Response as AnyResponse
+
+from fwdcap import __version__
+from fwdcap.errors import FwdcapError, NotFound
+from fwdcap.store.names import check_name, shorten
+from fwdcap.store.stream import list_streams, read_stream
+from webui import auth, files, overview, problems
+from webui.context import context
+from webui.overview import Overview
+from webui.query import parameters
+
+blueprint = Blueprint("pages", __name__)
+
+_TARGETS = frozenset({"/capture", "/files"})
+
+
+@blueprint.app_context_processor
+def _everywhere() -> dict[str, Any]:
+    """What the frame of every page shows: who is logged in, and the REC mark."""
+    user = getattr(g, "user", None)
+    return {
+        "user": user,
+        "by_session": getattr(g, "by_session", False),
+        "now": _overview() if user is not None else None,
+        "zone": context().zone_name,
+        "version": __version__,
+    }
+
+
+@blueprint.get("/")
+def index() -> AnyResponse:
+    """The Capture page is the first one."""
+    return redirect(url_for("pages.capture"), 302)
+
+
+@blueprint.get("/capture")
+def capture() -> str:
+    """Start, stop, and the numbers of the moment."""
+    return _capture_page()
+
+
+@blueprint.post("/capture/start")
+def start() -> AnyResponse:
+    """REC."""
+    name = request.form.get("name", "").strip()
+    try:
+        answer = context().daemon.capture_start(check_name(name))
+    except FwdcapError as error:
+        return _refused(error, name)
+    return _done(answer)
+
+
+@blueprint.post("/capture/stop")
+def stop() -> AnyResponse:
+    """STOP."""
+    try:
+        answer = context().daemon.capture_stop()
+    except FwdcapError as error:
+        return _refused(error, "")
+    return _done(answer)
+
+
+@blueprint.get("/files")
+@blueprint.get("/en.files.html")
+def list_files() -> str:
+    """Every stream, newest first; the manual's address lands here and picks one."""
+    around, now = context(), _overview()
+    streams = list_streams(around.store)
+    running = now.stream if now.recording else ""
+    rows = [
+        files.row(info, around.now_ns(), around.zone, running if now.known else None)
+        for info in streams
+    ]
+    chosen = request.args.get("StreamName", "").strip()
+    missing = bool(chosen) and all(row.stream != chosen for row in rows)
+    return render_template(
+        "files.html", rows=rows, chosen=chosen, missing=shorten(chosen) if missing else ""
+    )
+
+
+@blueprint.get("/live.json")
+def live() -> Response:
+    """What moves on a page: `values`, `states`, and the `layout` they belong to."""
+    parameters()
+    around, now = context(), _overview()
+    values, states = dict(now.values), dict(now.states)
+    if now.recording and now.stream:
+        try:
+            running = read_stream(around.store, now.stream)
+        except NotFound:
+            pass
+        else:
+            row = files.row(running, around.now_ns(), around.zone, now.stream)
+            values |= row.values
+            states |= row.states
+    body = {"layout": now.layout, "values": values, "states": states}
+    return Response(json.dumps(body), mimetype="application/json")
+
+
+@blueprint.route("/login", methods=["GET", "POST"])
+def login() -> AnyResponse | str:
+    """The login page; opens a session for the right password."""
+    target = request.values.get("next", "")
+    target = target if target in _TARGETS else "/capture"
+    if request.method == "GET":
+        if auth.session_user() is not None:
+            return redirect(target, 303)
+        return render_template("login.html", next=target, name="", refused=False)
+    name, password = request.form.get("name", ""), request.form.get("password", "")
+    user = context().users.verify(name, password)
+    if user is None:
+        page = render_template("login.html", next=target, name=name[:128], refused=True)
+        return Response(page, 401, {"WWW-Authenticate": 'Form realm="fwdcap"'})
+    auth.open_session(user)
+    return redirect(target, 303)
+
+
+@blueprint.post("/logout")
+def logout() -> AnyResponse:
+    """Ends this browser's session."""
+    session.clear()
+    return redirect(url_for("pages.login"), 303)
+
+
+def _overview() -> Overview:
+    """The moment, the same for everything within one request."""
+    if not hasattr(g, "overview"):
+        around = context()
+        try:
+            g.overview = overview.of_status(around.daemon.recent(), around.zone)
+        except FwdcapError as error:
+            g.overview = overview.of_error(error)
+    return g.overview  # type: ignore[no-any-return]
+
+
+def _capture_page(problem: problems.Problem | None = None, name: str = "") -> str:
+    return render_template("capture.html", problem=problem, name=name)
+
+
+def _refused(error: FwdcapError, name: str) -> AnyResponse:
+    return Response(_capture_page(problems.of_error(error), name[:256]), error.http_status)
+
+
+def _done(answer: dict[str, Any]) -> AnyResponse:
+    message = str(answer["message"])
+    flash(f"{message[:1].upper()}{message[1:]}.")
+    return redirect(url_for("pages.capture"), 303)

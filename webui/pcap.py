@@ -1,0 +1,90 @@
+"""/pcap: downloads.
+
+The body is a seekable file object in the server's own file wrapper: the server
+sends it by itself, so a slow client holds a buffer's worth and no worker. The
+range asked for is cut out before, hence exact on any server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, request
+from werkzeug.datastructures import Headers, Range
+from werkzeug.http import parse_range_header
+from werkzeug.wsgi import FileWrapper
+
+from fwdcap.store.download import Download, Ranges, open_single
+from webui.context import context
+from webui.query import parameters, required
+
+blueprint = Blueprint("pcap", __name__, url_prefix="/pcap")
+
+MEDIA_TYPE = "application/vnd.tcpdump.pcap"
+LATER = (
+    *(
+        f"Filter{word}"
+        for word in ("", "BPF", "RE", "BPFDecap", "IPHost", "IPSrc", "IPDst", "Port")
+    ),
+    *(f"Filter{word}" for word in ("TCPPort", "UDPPort", "TCP", "UDP", "DNS", "HTTP", "HTTPS")),
+    *(f"Filter{word}" for word in ("ICMP", "IGMP")),
+    *("Route", "Mode", "Snaplen", "Compression", "Format"),
+)
+_BLOCK_BYTES = 65536
+
+
+@blueprint.get("/single")
+def single() -> Response:
+    """A whole stream as one pcap file, a running one up to what is committed."""
+    stream = required(parameters(("StreamName",), later=LATER), "StreamName")
+    return send(open_single(context().store, stream), f"{stream}.pcap")
+
+
+def send(download: Download, filename: str) -> Response:
+    """The download, or the one range of it that was asked for; 304 and 416 where they apply."""
+    etag = f'"{download.mark}"'
+    headers = Headers(
+        {
+            "Accept-Ranges": "bytes",
+            "Cache-Control": "private, no-cache",
+            "Content-Disposition": f'attachment; filename="{filename}"',
+            "ETag": etag,
+        }
+    )
+    if request.if_none_match.contains_weak(download.mark):
+        return Response(status=304, headers=headers)
+    wanted = _range(etag)
+    span = wanted.range_for_length(download.length) if wanted else (0, download.length)
+    if span is None:
+        headers["Content-Range"] = f"bytes */{download.length}"
+        sentence = f"The range lies outside the {download.length} bytes there are.\n"
+        return Response(sentence, 416, headers, mimetype="text/plain")
+    start, stop = span
+    headers["Content-Length"] = str(stop - start)
+    if wanted:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{download.length}"
+    if request.method == "HEAD":
+        return Response(b"", 200, headers, mimetype=MEDIA_TYPE)
+    return Response(
+        _wrapped(download.window(start, stop)),
+        206 if wanted else 200,
+        headers,
+        mimetype=MEDIA_TYPE,
+        direct_passthrough=True,
+    )
+
+
+def _range(etag: str) -> Range | None:
+    """The one range asked for; None where the whole is to be sent instead (RFC 9110, 14.2)."""
+    wanted = parse_range_header(request.headers.get("Range"))
+    if request.method != "GET" or wanted is None or wanted.units != "bytes":
+        return None
+    if len(wanted.ranges) != 1 or request.headers.get("If-Range", etag) != etag:
+        return None
+    return wanted
+
+
+def _wrapped(file: Ranges) -> Any:
+    wrapper: Callable[[Ranges, int], Any] = request.environ.get("wsgi.file_wrapper", FileWrapper)
+    return wrapper(file, _BLOCK_BYTES)
