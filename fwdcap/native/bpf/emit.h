@@ -17,7 +17,6 @@ static __always_inline void fill_record(struct fwdcap_record *record, const stru
 					const struct fwdcap_rule *rule, enum fwdcap_reason reason,
 					__u32 cpu, __u32 caplen)
 {
-	record->monotonic_ns = bpf_ktime_get_ns();
 	record->len = packet->len;
 	record->caplen = caplen;
 	record->route_id = rule->route_id;
@@ -29,6 +28,27 @@ static __always_inline void fill_record(struct fwdcap_record *record, const stru
 	record->link_type = FWDCAP_LINKTYPE_ETHERNET;
 }
 
+/* How much of the frame is kept. */
+static __always_inline __u32 captured_length(const struct packet *packet,
+					     const struct fwdcap_capture_control *control)
+{
+	__u32 caplen = packet->len;
+
+	if (control->snaplen && caplen > control->snaplen)
+		caplen = control->snaplen;
+	return caplen > FWDCAP_MAX_FRAME ? FWDCAP_MAX_FRAME : caplen;
+}
+
+/* Ask before copying: a full ring shall cost next to nothing. */
+static __always_inline bool has_room(const struct emission *emission,
+				     const struct fwdcap_capture_control *control)
+{
+	return emission->ring &&
+	       bpf_ringbuf_query(emission->ring, BPF_RB_AVAIL_DATA) + emission->caplen +
+			       sizeof(struct fwdcap_record) + RINGBUF_HEADER + RECORD_ALIGN <=
+		       control->ring_bytes;
+}
+
 /* Leaves emission->cpu NULL unless a capture runs; modes 0 when the rule keeps no copy. */
 static __always_inline void begin_emission(const struct packet *packet,
 					   const struct fwdcap_rule *rule,
@@ -36,6 +56,7 @@ static __always_inline void begin_emission(const struct packet *packet,
 {
 	__u32 cpu = bpf_get_smp_processor_id(), zero = 0, ring = 0;
 	struct fwdcap_capture_control *control;
+	struct fwdcap_record *record;
 
 	__builtin_memset(emission, 0, sizeof(*emission));
 	control = bpf_map_lookup_elem(&capture, &zero);
@@ -52,17 +73,15 @@ static __always_inline void begin_emission(const struct packet *packet,
 	if (control->nr_rings > 1)
 		ring = cpu % control->nr_rings;
 	emission->ring = bpf_map_lookup_elem(&rings, &ring);
-	emission->caplen = packet->len;
-	if (control->snaplen && emission->caplen > control->snaplen)
-		emission->caplen = control->snaplen;
-	if (emission->caplen > FWDCAP_MAX_FRAME)
-		emission->caplen = FWDCAP_MAX_FRAME;
-	fill_record(&emission->scratch->record, packet, rule, reason, cpu, emission->caplen);
-	if (!emission->ring ||
-	    bpf_ringbuf_query(emission->ring, BPF_RB_AVAIL_DATA) + emission->caplen +
-			    sizeof(struct fwdcap_record) + RINGBUF_HEADER + RECORD_ALIGN >
-		    control->ring_bytes)
-		emission->full = true;
+	emission->caplen = captured_length(packet, control);
+	emission->full = !has_room(emission, control);
+	record = &emission->scratch->record;
+	if (emission->full) {
+		record->monotonic_ns = bpf_ktime_get_coarse_ns();
+		return;
+	}
+	record->monotonic_ns = bpf_ktime_get_ns();
+	fill_record(record, packet, rule, reason, cpu, emission->caplen);
 }
 
 /* Makes the verifier see a bound that the compiler thinks it has proved already. */
@@ -112,18 +131,18 @@ static __always_inline void emit(struct xdp_md *ctx, struct emission *emission,
 {
 	const __u32 index = mode == FWDCAP_MODE_INGRESS ? 0 : mode == FWDCAP_MODE_INLINE ? 1 : 2;
 	struct fwdcap_cpu_state *cpu = emission->cpu;
-	struct fwdcap_record *record;
+	__u64 sequence;
 
 	if (!(emission->modes & mode) || !cpu || !emission->scratch)
 		return;
-	record = &emission->scratch->record;
-	record->sequence = cpu->next_sequence++;
-	record->mode = mode;
+	sequence = cpu->next_sequence++;
 	if (emission->full || !emission->ring)
 		return count_lost(emission, counters, index, FWDCAP_LOSS_RING_FULL);
 	if (copy_frame(ctx, emission))
 		return count_lost(emission, counters, index, FWDCAP_LOSS_COPY);
 	emission->copied = true;
+	emission->scratch->record.sequence = sequence;
+	emission->scratch->record.mode = mode;
 	if (output(emission)) {
 		emission->full = true;
 		return count_lost(emission, counters, index, FWDCAP_LOSS_RING_FULL);
