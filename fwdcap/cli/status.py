@@ -1,0 +1,109 @@
+"""`fwdcap status`: the appliance on one screen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from fwdcap.cli import output
+from fwdcap.cli.options import client, common, wants_json
+
+
+@click.command()
+@common
+def status() -> None:
+    """Show data path, capture, routes and store."""
+    output.emit(client().status(), wants_json(), _screen)
+
+
+def _screen(body: dict[str, Any]) -> str:
+    parts = [
+        output.facts(
+            [
+                ("interface", _interface(body["datapath"])),
+                ("forwarded", _forwarded(body["forwarding"])),
+                *_capture(body["capture"], body["zone"]),
+                ("store", _store(body["store"])),
+            ]
+        )
+    ]
+    if body["routes"]:
+        parts.append(_routes(body["routes"]))
+    parts += [f"warning: {item['message']} {item['hint']}" for item in body["warnings"]]
+    return "\n\n".join(parts)
+
+
+def _interface(path: dict[str, Any]) -> str:
+    why = path["why"].rstrip(".")
+    if path["state"] != "forwarding":
+        return f"{path['interface'] or '-'}, {path['state']}" + (f": {why}" if why else "")
+    addresses = ", ".join(path["addresses"]) or "no address"
+    mode = f"{path['mode']} mode" + (f" ({why})" if why else "")
+    return f"{path['interface']}, {addresses}, link {path['link']}, {mode}"
+
+
+def _forwarded(forwarding: dict[str, Any]) -> str:
+    packets, size = output.count(forwarding["packets"]), output.size(forwarding["bytes"])
+    dropped = [
+        f"{output.count(n)} {name}"
+        for name, n in forwarding["reasons"].items()
+        if n and name.startswith("drop-")
+    ]
+    return f"{packets} packets, {size}, dropped: {', '.join(dropped) or 'none'}"
+
+
+def _capture(capture: dict[str, Any], zone: str) -> list[tuple[str, str]]:
+    if capture["name"] is None:
+        return [("capture", "none yet")]
+    since = output.moment(capture["started_ns"], zone)
+    if capture["active"]:
+        state = f"recording since {since} into {capture['stream']}"
+    else:
+        state = f"idle; last [{capture['name']}] until {output.moment(capture['stopped_ns'], zone)}"
+    recorded = output.count(capture["committed_records"])
+    lost = [f"{output.count(n)} {reason}" for reason, n in capture["lost"].items() if n]
+    pairs = [
+        ("capture", f"[{capture['name']}] {state}" if capture["active"] else state),
+        ("recorded", f"{recorded} records, {output.size(capture['committed_bytes'])}"),
+        ("lost", ", ".join(lost) or "none"),
+    ]
+    if capture["active"]:
+        rate = f"{output.count(capture['pps'])} records/s, {output.count(capture['bps'])} bit/s"
+        pairs.append(("rate", f"{rate}, {output.size(capture['pending_bytes'])} pending"))
+    if capture["recorder"] not in ("running", "none"):
+        pairs.append(("recorder", capture["recorder"]))
+    if capture["message"]:
+        pairs.append(("note", capture["message"]))
+    return pairs
+
+
+def _store(store: dict[str, Any]) -> str:
+    return f"{output.size(store['used_bytes'])} used, {output.size(store['free_bytes'])} free"
+
+
+def _routes(routes: list[dict[str, Any]]) -> str:
+    return output.table(
+        ("ROUTE", "WAY", "MODES", "MATCHED", "FORWARDED", "DROPPED", "RECORDED", "LOST"),
+        [
+            _row(route, way, arrow)
+            for route in routes
+            for way, arrow in (("to_server", "->"), ("to_client", "<-"))
+        ],
+        right=(3, 4, 5, 6, 7),
+    )
+
+
+def _row(route: dict[str, Any], way: str, arrow: str) -> tuple[str, ...]:
+    counts = route[way]
+    modes = ",".join(route["modes"]) if route["enabled"] else "disabled"
+    return (
+        route["name"] if way == "to_server" else "",
+        f"{route['client']} {arrow} {route['server']}",
+        (modes or "-") if way == "to_server" else "",
+        output.count(counts["matched_packets"]),
+        output.count(counts["forwarded_packets"]),
+        output.count(counts["dropped_packets"]),
+        output.count(sum(counts["recorded_packets"].values())),
+        output.count(sum(counts["lost_packets"].values())),
+    )

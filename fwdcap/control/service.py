@@ -1,0 +1,315 @@
+"""The verbs of fwdcapd: everything a command, a page or the daemon itself can ask for.
+
+Owner of the data path, the routes and the captures. Verbs that change something
+come one at a time (`_changes`); reading never waits for them, so a page keeps
+moving while a capture drains. Nothing here knows of sockets or signals.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fwdcap import __version__, abi
+from fwdcap.capture import folder, recorder
+from fwdcap.capture.accounts import Accounts, lookup
+from fwdcap.capture.captures import Captures
+from fwdcap.capture.folder import Usage
+from fwdcap.capture.notice import Notice
+from fwdcap.capture.session import Place
+from fwdcap.config import Settings
+from fwdcap.control import doctor, routetable, status
+from fwdcap.control.backend import Backend
+from fwdcap.control.kernel import Kernel, missing
+from fwdcap.control.linkclock import LinkClock
+from fwdcap.control.routetable import RouteTable
+from fwdcap.errors import Conflict, FwdcapError, NotFound
+from fwdcap.store.stream import list_streams
+
+log = logging.getLogger(__name__)
+
+Body = dict[str, Any]
+_USAGE_EVERY_NS = 2_000_000_000
+_UPTIME = Path("/proc/uptime")
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """Nanoseconds of UTC and of CLOCK_MONOTONIC."""
+
+    utc_ns: Callable[[], int] = time.time_ns
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
+
+
+class Service:
+    """Made once a daemon; `start` before any verb, `tick` every second, `close` at the end."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Backend,
+        *,
+        accounts: Accounts | None = None,
+        clocks: Clocks | None = None,
+        recorder_program: tuple[str, ...] = (str(recorder.PROGRAM),),
+    ) -> None:
+        """Reads and checks settings and routes; nothing is touched. Raises Invalid, NotFound."""
+        self.settings = settings
+        self.accounts = accounts or lookup(settings.users.web, settings.users.recorder)
+        self._clocks = clocks or Clocks()
+        self._backend = backend
+        self._table = routetable.read(settings)
+        self._table.check_alone()
+        name = settings.interface.name
+        if name is not None and backend.info(name) is not None:
+            self._table.check(backend, name)
+        self._store = settings.store.path
+        self._kernel = Kernel(settings, backend)
+        self._link = LinkClock(self._store, self._clocks.utc_ns)
+        self._captures = Captures(
+            Place(
+                store=self._store,
+                zone=settings.time.zone,
+                accounts=self.accounts,
+                segment_bytes=settings.store.segment_bytes,
+                snaplen=settings.store.snaplen,
+                program=recorder_program,
+            ),
+            self._kernel,
+            utc_ns=self._clocks.utc_ns,
+            monotonic_ns=self._clocks.monotonic_ns,
+        )
+        self._changes = threading.RLock()
+        self._route_notices: tuple[Notice, ...] = ()
+        self._usage = (0, Usage(0, 0, 0))
+
+    # ---- life
+
+    @property
+    def table(self) -> RouteTable:
+        return self._table
+
+    def start(self) -> list[str]:
+        """Prepare the store, attach or adopt; returns lines for people.
+
+        An interface that is not there is waited for. Raises what keeps it from starting.
+        """
+        with self._changes:
+            folder.prepare(self._store, self.accounts)
+            self._table = routetable.number(self._table, self._store)
+            name = self._kernel.interface
+            if name is None:
+                return self._captures.adopt()
+            if self._backend.info(name) is None:
+                why = f"Interface {name} is not there yet."
+                self._kernel.wait_for(name, why)
+                return [f"{why} Waiting for it.", *self._captures.adopt(waiting=True)]
+            return self._attach(name)
+
+    def tick(self) -> list[str]:
+        """Every second; returns lines for the log. Never raises."""
+        lines: list[str] = []
+        for part in (self._tend_path, self._tend_waiting, self._tend_captures):
+            try:
+                lines += part()
+            except (FwdcapError, OSError) as error:
+                lines.append(str(error))
+        return lines
+
+    def close(self) -> None:
+        """Let go; data path and recorder go on."""
+        with self._changes:
+            self._kernel.close()
+
+    @property
+    def running(self) -> str | None:
+        """The name of the running capture."""
+        return self._captures.running
+
+    @property
+    def datapath_attached(self) -> bool:
+        return self._kernel.attached
+
+    # ---- verbs that read
+
+    def status(self) -> Body:
+        view = self._kernel.view()
+        used = self._used()
+        return {
+            "version": __version__,
+            "time_ns": self._clocks.utc_ns(),
+            "zone": self.settings.time.zone,
+            "datapath": status.datapath(view, self._link.since_ns()),
+            "forwarding": status.forwarding(view),
+            "routes": status.routes(self._table.routes, self._table.numbers, view),
+            "capture": self._captures.status(),
+            "store": {
+                "used_bytes": used.used_bytes,
+                "free_bytes": used.free_bytes,
+                "total_bytes": used.total_bytes,
+            },
+            "uptime_s": _uptime_s(),
+            "warnings": [notice.to_dict() for notice in self._notices(view.reasons)],
+        }
+
+    def captures(self) -> Body:
+        return {
+            "zone": self.settings.time.zone,
+            "captures": [
+                {
+                    "name": info.name,
+                    "stream": info.stream,
+                    "state": info.state,
+                    "started_ns": info.started_ns,
+                    "stopped_ns": info.stopped_ns,
+                    "first_ns": info.first_ns,
+                    "last_ns": info.last_ns,
+                    "packets": info.packets,
+                    "size_bytes": info.size_bytes,
+                    "lost": info.lost,
+                }
+                for info in list_streams(self._store)
+            ],
+        }
+
+    def routes(self) -> Body:
+        view = self._kernel.view()
+        return {"routes": status.routes(self._table.routes, self._table.numbers, view)}
+
+    def datapath(self) -> Body:
+        view = self._kernel.view()
+        return {"datapaths": [status.datapath_detail(view, self._link.since_ns())]}
+
+    def doctor(self) -> Body:
+        checks = doctor.examine(self.settings, self._backend, self._kernel.view(), self.accounts)
+        return {"checks": [check.to_dict() for check in checks]}
+
+    # ---- verbs that change
+
+    def capture_start(self, name: str, snaplen: int | None = None) -> Body:
+        """Raises Invalid, Conflict, Unavailable or DiskFull."""
+        with self._changes:
+            outcome = self._captures.start(
+                name,
+                snaplen,
+                interface=self._kernel.interface or "",
+                routes=self._table.described(),
+                link_since_ns=self._link.since_ns() or None,
+            )
+            return outcome.to_dict()
+
+    def capture_stop(self) -> Body:
+        """Raises Conflict."""
+        with self._changes:
+            outcome = self._captures.stop()
+            self._usage = (0, self._usage[1])
+            return outcome.to_dict()
+
+    def datapath_attach(self, interface: str) -> Body:
+        """Attach and apply the routes. Raises NotFound, Invalid, Conflict or Unavailable."""
+        with self._changes:
+            current = self._kernel.interface
+            if self._kernel.attached and current != interface:
+                raise Conflict(
+                    f"The data path is attached to {current}.",
+                    code="already-attached",
+                    hint="Detach it first: `fwdcap datapath detach`.",
+                )
+            if self._backend.info(interface) is None:
+                raise missing(interface)
+            if self._kernel.attached:
+                lines, message = [], f"{interface} is attached already"
+            else:
+                lines, message = self._attach(interface), f"attached to {interface}"
+            return {"interface": interface, "message": message, "lines": lines}
+
+    def datapath_detach(self) -> Body:
+        """Stop a running capture, then remove the data path. Raises Conflict."""
+        with self._changes:
+            if not self._kernel.attached:
+                raise Conflict(
+                    "No data path is attached, there is nothing to detach.",
+                    code="not-attached",
+                    hint="`fwdcap datapath show` tells what there is.",
+                )
+            stopped = self._captures.stop().message if self._captures.running else None
+            lines = self._kernel.detach()
+            interface = self._kernel.interface
+            message = f"detached from {interface}, nothing is forwarded any more"
+            lines = ([stopped] if stopped else []) + lines
+            return {"interface": interface, "message": message, "lines": lines}
+
+    # ---- inside
+
+    def _attach(self, interface: str) -> list[str]:
+        """Check, attach, apply, adopt: in this order, so that a refusal touches nothing."""
+        notices = self._table.check(self._backend, interface)
+        self._kernel.attach(interface)
+        self._route_notices = notices
+        touched = self._kernel.apply(self._table.rules(), self._table.names())
+        self._observe_link()
+        lines = self._captures.adopt()
+        if touched:
+            lines.insert(0, f"Routes applied: {', '.join(touched)}.")
+        return lines
+
+    def _tend_path(self) -> list[str]:
+        lines = self._kernel.tend()
+        self._observe_link()
+        return lines
+
+    def _tend_waiting(self) -> list[str]:
+        name = self._kernel.interface
+        if name is None or not self._kernel.waiting or not self._changes.acquire(blocking=False):
+            return []
+        try:
+            if self._backend.info(name) is None:
+                return []
+            lines = self._attach(name)
+            return [f"Interface {name} is there now, attached to it.", *lines]
+        except NotFound:
+            return []  # gone again
+        except FwdcapError as error:
+            known = self._kernel.view().why
+            self._kernel.wait_for(name, str(error))
+            return [] if known == str(error) else [str(error)]
+        finally:
+            self._changes.release()
+
+    def _tend_captures(self) -> list[str]:
+        if not self._changes.acquire(blocking=False):
+            return []  # being started or stopped
+        try:
+            return self._captures.tend()
+        finally:
+            self._changes.release()
+
+    def _observe_link(self) -> None:
+        name = self._kernel.interface
+        info = self._backend.info(name) if name else None
+        if name:
+            self._link.observe(name, info.ifindex if info else 0, info is not None and info.up)
+
+    def _used(self) -> Usage:
+        now_ns = self._clocks.monotonic_ns()
+        at_ns, usage = self._usage
+        if not at_ns or now_ns - at_ns > _USAGE_EVERY_NS:
+            usage = folder.usage(self._store)
+            self._usage = (now_ns, usage)
+        return usage
+
+    def _notices(self, reasons: Mapping[abi.Reason, int]) -> list[Notice]:
+        ours = (*self.accounts.notices, *self._route_notices)
+        return [*ours, *status.from_reasons(reasons)]
+
+
+def _uptime_s() -> int:
+    try:
+        return int(float(_UPTIME.read_text().split()[0]))
+    except (OSError, ValueError):
+        return 0
