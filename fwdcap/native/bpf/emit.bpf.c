@@ -12,7 +12,8 @@
 /* In .reserved of the record wanted: what is not taken as it stands. */
 enum wanted {
 	WANTED_AS_GIVEN = 0,  /* sequence, time and CPU are the test's */
-	WANTED_COUNTED = 1,   /* as the data path numbers, times and counts */
+	WANTED_COUNTED = 1,   /* as the data path numbers, times and counts; the
+			       * frame begins with its sequence and CPU */
 	WANTED_UNCOPIED = 2,  /* likewise, but lost: the frame could not be copied */
 	WANTED_FORGOTTEN = 3, /* a number is used up and nothing says why */
 };
@@ -59,20 +60,37 @@ static __always_inline void lose(struct fwdcap_cpu_state *state, enum fwdcap_los
 	state->last_loss_ns = now;
 }
 
-/* Whether there is still a record to write. */
-static __always_inline int number(struct fwdcap_record *record, struct fwdcap_cpu_state *state,
-				  __u32 cpu)
+/* The frame says itself which record it is. */
+static __always_inline void stamp(struct scratch *scratch)
 {
+	__builtin_memcpy(scratch->frame, &scratch->record.sequence, sizeof(__u64));
+	__builtin_memcpy(scratch->frame + sizeof(__u64), &scratch->record.cpu, sizeof(__u16));
+}
+
+/* Whether there is still a record to write. */
+static __always_inline int number(struct scratch *scratch, __u32 cpu)
+{
+	struct fwdcap_record *record = &scratch->record;
 	__u16 wanted = record->reserved;
+	struct fwdcap_cpu_state *state;
 
 	record->reserved = 0;
 	if (wanted == WANTED_AS_GIVEN)
+		cpu = record->cpu;
+	state = bpf_map_lookup_elem(&cpu_state, &cpu);
+	if (!state)
+		return 0;
+	if (wanted == WANTED_AS_GIVEN) {
+		state->next_sequence = record->sequence + 1;
 		return 1;
+	}
 	record->sequence = state->next_sequence++;
 	record->monotonic_ns = bpf_ktime_get_ns();
 	record->cpu = (__u16)cpu;
 	if (wanted == WANTED_UNCOPIED)
 		lose(state, FWDCAP_LOSS_COPY);
+	if (wanted == WANTED_COUNTED)
+		stamp(scratch);
 	return wanted == WANTED_COUNTED;
 }
 
@@ -98,7 +116,7 @@ int emit(struct xdp_md *ctx)
 	len = bounded((__u32)bpf_xdp_get_buff_len(ctx) - sizeof(scratch->record));
 	if (len && bpf_xdp_load_bytes(ctx, sizeof(scratch->record), scratch->frame, len))
 		return XDP_ABORTED;
-	if (!number(&scratch->record, state, cpu))
+	if (!number(scratch, cpu))
 		return XDP_DROP;
 	if (bpf_ringbuf_output(&ring0, scratch, sizeof(scratch->record) + bounded(len),
 			       BPF_RB_NO_WAKEUP)) {

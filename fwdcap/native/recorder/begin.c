@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -131,4 +132,15 @@ int recorder_begin(struct recorder *recorder)
 	if (err)
 		return refuse(err, "cannot start to write: %m");
 	return 0;
+}
+
+void recorder_close(struct recorder *recorder)
+{
+	for (size_t i = 0; i < WRITER_BLOCKS; i++) {
+		free(recorder->writer.blocks[i].data);
+		free(recorder->writer.blocks[i].tags);
+		free(recorder->writer.blocks[i].index);
+	}
+	free(recorder->merge.held);
+	free(recorder->loss.before);
 }

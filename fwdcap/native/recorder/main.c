@@ -125,8 +125,10 @@ int main(int argc, char **argv)
 	if (!err)
 		err = recorder_begin(&recorder);
 	if (err)
-		return EXIT_FAILURE;
+		goto close;
 	err = recorder_run(&recorder, &stop);
 	err = err ? recorder_fail(&recorder, err) : recorder_finish(&recorder);
+close:
+	recorder_close(&recorder);
 	return err ? EXIT_FAILURE : EXIT_SUCCESS;
 }

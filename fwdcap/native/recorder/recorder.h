@@ -49,6 +49,9 @@ int recorder_run(struct recorder *recorder, const volatile sig_atomic_t *stop);
 /* Drains the ring up to now and completes the stream. */
 int recorder_finish(struct recorder *recorder);
 
+/* Gives the memory back; the rest goes with the process. */
+void recorder_close(struct recorder *recorder);
+
 /* After an error: seals what is committed. Always returns @error. */
 int recorder_fail(struct recorder *recorder, int error);
 

@@ -1,0 +1,269 @@
+"""A bench for fwdcap-recorder alone: a real ring that a test fills, and what comes out.
+
+The producer is fwdcap/native/bpf/emit.bpf.c, run by BPF_PROG_TEST_RUN: it
+writes the record it is given, or numbers, times and counts as the data path
+does. What the recorder wrote is read back with a parser of its own, so that the
+recorder and the store's reader are not each other's only witness.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import signal
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from fwdcap import abi
+from fwdcap.datapath import libbpf
+from fwdcap.store import checkpoint as checkpoints
+
+NATIVE = Path(libbpf.__file__).parents[1] / "native"
+RECORDER = Path(os.environ.get("FWDCAP_RECORDER", NATIVE / "build" / "fwdcap-recorder"))
+BPFFS = Path("/sys/fs/bpf")
+NOBODY = 65534
+KEY = bytes(4)
+PATIENCE_S = 20.0
+
+AS_GIVEN, COUNTED, UNCOPIED, FORGOTTEN = range(4)  # enum wanted of emit.bpf.c
+
+_numbers = itertools.count()
+
+
+class Producer:
+    """A pinned ring with its counters, and the program that fills it."""
+
+    def __init__(self, ring_bytes: int) -> None:
+        self.pins = BPFFS / f"fwdcap-test-{os.getpid()}-{next(_numbers)}"
+        self.cpus = libbpf.possible_cpus()
+        self._object = libbpf.open_object(NATIVE / "build" / "emit.bpf.o")
+        self._object.set_max_entries("ring0", ring_bytes)
+        for name in ("cpu_state", "scratches"):
+            self._object.set_max_entries(name, self.cpus)
+        self._object.load()
+        self._program = self._object.program("emit")
+        self._maps = {n: self._object.map(n) for n in ("ring0", "cpu_state", "capture")}
+        self._consumer = mmap.mmap(self._maps["ring0"].fd, mmap.PAGESIZE, offset=0)
+
+    def __enter__(self) -> Producer:
+        self.pins.mkdir()
+        for name, each in self._maps.items():
+            each.pin(self.pins / name)
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        for name in self._maps:
+            (self.pins / name).unlink(missing_ok=True)
+        self.pins.rmdir()
+        self._consumer.close()
+        for each in self._maps.values():
+            each.close()
+        self._object.close()
+
+    def activate(self) -> None:
+        for cpu in range(self.cpus):
+            self._maps["cpu_state"].put(struct.pack("=I", cpu), bytes(abi.CpuState()))
+        self._maps["capture"].put(KEY, bytes(abi.CaptureControl(active=1, nr_rings=1)))
+
+    def deactivate(self) -> None:
+        self._maps["capture"].put(KEY, bytes(abi.CaptureControl(active=0, nr_rings=1)))
+
+    def states(self) -> list[abi.CpuState]:
+        raw = (self._maps["cpu_state"].get(struct.pack("=I", cpu)) for cpu in range(self.cpus))
+        return [abi.CpuState.from_buffer_copy(each or b"") for each in raw]
+
+    def emitted(self) -> int:
+        """Records numbered so far, lost ones included."""
+        return sum(state.next_sequence for state in self.states())
+
+    def released(self) -> int:
+        """The ring position up to which the recorder gave space back."""
+        return int.from_bytes(self._consumer[:8], "little")
+
+    def emit(self, frame: bytes = bytes(64), *, wanted: int = COUNTED, times: int = 1) -> None:
+        self.emit_record(abi.Record(len=len(frame), reserved=wanted), frame, times)
+
+    def emit_record(self, record: abi.Record, frame: bytes, times: int = 1) -> None:
+        record.caplen = len(frame)
+        record.link_type = abi.LINKTYPE_ETHERNET
+        self._program.test_run(bytes(record) + frame, repeat=times)
+
+    @contextmanager
+    def on_one_cpu(self) -> Iterator[None]:
+        """What this thread emits in the block has one sequence."""
+        cpus = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {min(cpus)})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, cpus)
+
+    @contextmanager
+    def emitting(self, frame: bytes = bytes(64), pause_s: float = 0.005) -> Iterator[None]:
+        """Every CPU emits bursts of 100 until the block is left."""
+        over = threading.Event()
+
+        def run(cpu: int) -> None:
+            os.sched_setaffinity(threading.get_native_id(), {cpu})
+            while not over.wait(pause_s):
+                self.emit(frame, times=100)
+
+        cpus = os.sched_getaffinity(0)
+        threads = [threading.Thread(target=run, args=(cpu,)) for cpu in cpus]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+
+
+class Recorder:
+    """The recorder as a process, writing one stream; `args` are further options."""
+
+    def __init__(self, pins: Path, stream: Path, *args: str, user: str = "nobody") -> None:
+        self.stream = stream
+        self.started_ns = time.monotonic_ns()
+        command = [str(RECORDER), f"--pins={pins}", f"--stream={stream}", f"--user={user}", *args]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+    def checkpoint(self) -> abi.Checkpoint | None:
+        return checkpoints.read(self.stream / "checkpoint")
+
+    def wait_for(self, what: Callable[[abi.Checkpoint], bool]) -> abi.Checkpoint:
+        """The first checkpoint seen of which `what` is true."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            found = self.checkpoint()
+            if found is not None and what(found):
+                return found
+            if self.process.poll() is not None:
+                raise AssertionError(f"the recorder ended: {self.said()}")
+            time.sleep(0.002)
+        raise AssertionError("the recorder did not report in time")
+
+    def ready(self) -> Recorder:
+        """Itself, once the checkpoint is its own and not a predecessor's."""
+        self.wait_for(lambda found: found.heartbeat_ns > self.started_ns)
+        return self
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def ended(self) -> int:
+        return self.process.wait(PATIENCE_S)
+
+    def said(self) -> str:
+        assert self.process.stderr
+        return self.process.stderr.read()
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+
+    def finish(self) -> abi.Checkpoint:
+        """SIGTERM, and the last checkpoint of a recorder that then ended well."""
+        self.send(signal.SIGTERM)
+        assert self.ended() == 0, self.said()
+        last = self.checkpoint()
+        assert last
+        assert last.state == abi.RecorderState.COMPLETE
+        return last
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One record as it stands in a segment."""
+
+    segment: int
+    offset: int
+    time_ns: int
+    len: int
+    frame: bytes
+    tag: bytes
+
+
+def read_records(stream: Path) -> list[Stored]:
+    """Every record of a sealed stream; its files must hold nothing else."""
+    found: list[Stored] = []
+    for number, path in enumerate(sorted(stream.glob("*.pcap"))):
+        assert path.name == f"{number:06}.pcap"
+        raw = path.read_bytes()
+        assert raw[:24] == struct.pack("=IHHIIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, 1)
+        tags = path.with_suffix(".tags").read_bytes()
+        offset = 24
+        for entry in range(0, len(tags), 8):
+            seconds, ns, caplen, length = struct.unpack_from("=IIII", raw, offset)
+            assert ns < 1_000_000_000
+            frame = raw[offset + 16 : offset + 16 + caplen]
+            assert len(frame) == caplen
+            time_ns = seconds * 1_000_000_000 + ns
+            found.append(Stored(number, offset, time_ns, length, frame, tags[entry : entry + 8]))
+            offset += 16 + caplen
+        assert offset == len(raw)
+    return found
+
+
+def read_index(stream: Path) -> list[list[tuple[int, ...]]]:
+    """The entries of each segment's index, as tuples in the order of abi.h."""
+    return [
+        list(struct.iter_unpack("=5Q", path.read_bytes()))
+        for path in sorted(stream.glob("*.index"))
+    ]
+
+
+def expected_index(records: list[Stored]) -> list[list[tuple[int, ...]]]:
+    """What the rule of abi.h makes of these records."""
+    segments: list[list[tuple[int, ...]]] = []
+    size = entry_size = second = previous_ns = 0
+    for number, record in enumerate(records):
+        since = (record.time_ns - records[0].time_ns) // 1_000_000_000
+        first = record.segment == len(segments)
+        due = since > second or size - entry_size >= 262_144
+        if first:
+            segments.append([])
+        if first or (due and record.time_ns != previous_ns):
+            segments[-1].append((record.time_ns, previous_ns, record.offset, number, size))
+            entry_size, second = size, since
+        previous_ns = record.time_ns
+        size += 16 + len(record.frame)
+    return segments or [[]]
+
+
+def stamps(records: list[Stored]) -> dict[int, list[int]]:
+    """The sequences of each CPU as they stand in counted records, in stored order."""
+    found: dict[int, list[int]] = {}
+    for record in records:
+        sequence, cpu = struct.unpack_from("=QH", record.frame)
+        found.setdefault(cpu, []).append(sequence)
+    return found
+
+
+def assert_sound(stream: Path, last: abi.Checkpoint) -> list[Stored]:
+    """What holds of every sealed stream. Returns its records."""
+    records = read_records(stream)
+    times = [record.time_ns for record in records]
+    assert times == sorted(times)
+    assert read_index(stream) == expected_index(records)
+    assert last.packets == len(records)
+    assert last.frame_bytes == sum(len(record.frame) for record in records)
+    assert last.bytes == last.frame_bytes + 16 * len(records)
+    assert (last.first_ns, last.last_ns) == ((times[0], times[-1]) if times else (0, 0))
+    assert last.packets + sum(last.lost_records) == sum(last.next_sequence)
+    assert sum(path.stat().st_blocks for path in stream.iterdir()) * 512 < last.bytes + 2**20
+    return records
