@@ -54,19 +54,26 @@ def enter(name: str, host: str) -> None:
 @lab.command()
 @_name
 def down(name: str) -> None:
-    """Take the lab away, with everything that runs in it and its captures."""
+    """Take the lab away.
+
+    Everything that runs in it ends, and its captures go with it.
+    """
     there = name in Lab.names()
     Lab(name).down()
     click.echo(f"Lab {name} is gone." if there else f"There was no lab {name}.")
 
 
 @lab.command()
+@_name
 @click.option("--port", default=8080, show_default=True, help="Preferred port of the web page.")
-def demo(port: int) -> None:
-    """Relay, capture and download real traffic, and leave the appliance running."""
+def demo(name: str, port: int) -> None:
+    """Relay, capture, download and show real traffic.
+
+    The appliance is left running, with its web page on this machine's loopback.
+    """
     from fwdcap.lab.demo import show  # not needed by the other commands
 
-    show(port)
+    show(port, name)
 
 
 def _become(host: Host, command: tuple[str, ...]) -> None:

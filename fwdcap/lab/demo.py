@@ -23,7 +23,7 @@ import click
 from fwdcap.errors import FwdcapError, Unavailable
 from fwdcap.lab.appliance import Appliance
 from fwdcap.lab.host import Host
-from fwdcap.lab.testbed import CAPTURE, CLIENT, DEFAULT_NAME, SERVER, Lab
+from fwdcap.lab.testbed import CAPTURE, CLIENT, DEFAULT_NAME, SERVER, Lab, check_machine
 
 _STEPS = 7
 _CAPTURE_NAME = "demo"
@@ -49,14 +49,15 @@ _MODES = (
 )
 
 
-def show(port: int) -> None:
-    """Run the demo; the page listens on `port` if that is free.
+def show(port: int, name: str = DEFAULT_NAME) -> None:
+    """Run the demo in lab `name`; the page listens on `port` if that is free.
 
     Raises FwdcapError with the end of the appliance's log.
     """
-    lab = Lab(DEFAULT_NAME)
+    lab = Lab(name)
+    check_machine("curl", "ping")
     began = time.monotonic()
-    if DEFAULT_NAME in Lab.names():
+    if name in Lab.names():
         _say("    an earlier demo is still there; taking it away first")
     lab.down()
     _step(1, "building the lab: hosts A and B and the appliance C on one bridge")
@@ -72,7 +73,7 @@ def show(port: int) -> None:
             hint=f"The end of {appliance.log}:\n{appliance.log_tail()}",
         ) from error
     _say(f"\nDone in {time.monotonic() - began:.0f} s. The appliance goes on running.\n")
-    _say(_farewell(appliance))
+    _say(_farewell(appliance, name))
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ class _Demo:
 
     def _download(self) -> Path:
         listing = self._ask("/plain/list")
-        newest = listing.splitlines()[1].split(",")
+        newest = next(iter(listing.splitlines()[1:]), "").split(",")
+        if len(newest) < 5:
+            raise Unavailable("The list of captures is empty.", code="demo-failed")
         pcap = self.lab.directory / f"{_CAPTURE_NAME}.pcap"
         self._ask(newest[4].strip(), "-o", str(pcap))
         if pcap.stat().st_size != int(newest[1]):
@@ -199,8 +202,9 @@ def _free_port(preferred: int) -> int:
         return 0
 
 
-def _farewell(appliance: Appliance) -> str:
+def _farewell(appliance: Appliance, name: str) -> str:
     us = _ourselves()
+    which = "" if name == DEFAULT_NAME else f"--name {name} "
     return "\n".join(
         (
             f"  web page       {appliance.url}/",
@@ -208,9 +212,9 @@ def _farewell(appliance: Appliance) -> str:
             f"  password       {appliance.password}",
             f"  its log        {appliance.log}",
             f"  command line   {us} --control {appliance.control} status",
-            f"  more traffic   {us} lab run a ping {CAPTURE}",
-            f"  a shell on A   {us} lab enter a",
-            f"  stop it all    {us} lab down --name {DEFAULT_NAME}",
+            f"  more traffic   {us} lab run {which}a ping {CAPTURE}",
+            f"  a shell on A   {us} lab enter {which}a",
+            f"  stop it all    {us} lab down --name {name}",
         )
     )
 

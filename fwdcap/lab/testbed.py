@@ -112,6 +112,7 @@ class Lab:
     @classmethod
     def open(cls, name: str = DEFAULT_NAME) -> Lab:
         """A lab that was built before, also by another process; raises NotFound."""
+        check_machine()
         if not namespaces.exists(_namespace(name, "net")):
             raise NotFound(
                 f"There is no lab {name}.",
@@ -156,7 +157,7 @@ class Lab:
 
     def up(self) -> Lab:
         """Build it, or adopt it when it stands already as described."""
-        _check_machine()
+        check_machine()
         if self._stands():
             return self
         self.down()
@@ -173,7 +174,7 @@ class Lab:
 
     def down(self) -> None:
         """Take everything away: processes, pins, cables, namespaces, files."""
-        _check_machine()
+        check_machine()
         standing = self._standing()
         if os.getpid() in namespaces.processes(standing):
             raise Conflict(
@@ -237,17 +238,18 @@ def _read_description(directory: Path) -> dict[str, Any]:
     return described
 
 
-def _check_machine() -> None:
+def check_machine(*tools: str) -> None:
+    """Raise unless this is root, and the lab's own programs and `tools` are there."""
     if os.geteuid() != 0:
         raise Forbidden(
             "A lab needs root, to make network namespaces.",
             code="not-root",
             hint="Run the command with sudo.",
         )
-    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    missing = [tool for tool in (*_TOOLS, *tools) if shutil.which(tool) is None]
     if missing:
         raise Unavailable(
             f"The lab needs {' and '.join(missing)}, not found on this machine.",
             code="tool-missing",
-            hint="On Debian: apt-get install util-linux tcpdump.",
+            hint="On Debian: apt-get install util-linux tcpdump curl iputils-ping.",
         )
