@@ -49,6 +49,15 @@ static __always_inline __u32 checksum_offset(__u8 protocol)
 	}
 }
 
+/*
+ * A zero of these protocols is no sum: "none" for UDP (RFC 768), illegal for
+ * UDP-Lite (RFC 3828), where it stays the evidence it is.
+ */
+static __always_inline bool zero_is_no_checksum(const struct iphdr *ip)
+{
+	return ip->protocol == IPPROTO_UDP || ip->protocol == PROTO_UDPLITE;
+}
+
 static __always_inline __u16 fold(__u32 sum)
 {
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -86,8 +95,8 @@ static __always_inline bool locate_checksum(struct xdp_md *ctx, struct packet *p
 	field = (void *)ip + (offset & 0xff);
 	if ((void *)(field + 1) > data_end)
 		return false;
-	if (ip->protocol == IPPROTO_UDP && !*field)
-		return true; /* RFC 768: none was computed */
+	if (!*field && zero_is_no_checksum(ip))
+		return true;
 	packet->l4_checksum = field;
 	if (!(fragment & (FRAGMENT_OFFSET | MORE_FRAGMENTS)))
 		packet->unfinished =

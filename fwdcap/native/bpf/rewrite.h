@@ -21,8 +21,7 @@ static __always_inline void update_checksums(struct packet *packet, __be32 old, 
 	if (!packet->l4_checksum)
 		return;
 	*packet->l4_checksum = update_checksum(*packet->l4_checksum, old, new);
-	/* RFC 768: zero would mean "no checksum". */
-	if (!*packet->l4_checksum && packet->ip->protocol == IPPROTO_UDP)
+	if (!*packet->l4_checksum && zero_is_no_checksum(packet->ip))
 		*packet->l4_checksum = 0xffff;
 }
 
