@@ -154,6 +154,15 @@ def test_frames_of_every_size(relayed: Relayed, size: int) -> None:
     ]
 
 
+def test_the_largest_packet_is_relayed_whole_and_kept_up_to_what_can_be_copied(
+    relayed: Relayed,
+) -> None:
+    sketch = Sketch(tcp(text(65535 - 40)), tags=(vlan(5),))
+    outcome = relayed(TO_SERVER.received(sketch), route(next_hop=JUMBO))
+    assert outcome.frame == TO_SERVER.sent(sketch)
+    assert [(copy.len, len(copy.frame)) for copy in outcome.copies] == [(65553, 65535)] * 3
+
+
 @pytest.mark.parametrize("size", [60, 64, 200])
 def test_padding_is_kept(relayed: Relayed, size: int) -> None:
     sketch = Sketch(udp(b"short"), size=size)
