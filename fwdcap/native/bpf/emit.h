@@ -118,12 +118,15 @@ static __always_inline void count_lost(struct emission *emission,
 				       struct fwdcap_rule_counters *counters, __u32 index,
 				       enum fwdcap_loss loss)
 {
+	__u64 now = emission->scratch->record.monotonic_ns;
 	struct fwdcap_cpu_state *cpu = emission->cpu;
 
 	cpu->lost_records[loss]++;
-	cpu->last_loss_ns = emission->scratch->record.monotonic_ns;
 	if (!cpu->first_loss_ns)
-		cpu->first_loss_ns = cpu->last_loss_ns;
+		cpu->first_loss_ns = now;
+	/* A full ring has the coarse clock, which may be behind an earlier loss. */
+	if (now > cpu->last_loss_ns)
+		cpu->last_loss_ns = now;
 	counters->lost_packets[index]++;
 }
 
