@@ -282,7 +282,7 @@ ROUTE_ID = 7
 def route(
     modes: Iterable[Mode] = ALL_MODES,
     *,
-    next_hop: NextHop | None = NextHop(),  # noqa: B008, a frozen value
+    next_hop: NextHop | None = NextHop(),
     enabled: bool = True,
     ttl: Any = "keep",
     **setup: Any,
