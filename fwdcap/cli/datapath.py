@@ -16,7 +16,7 @@ from fwdcap.cli import output
 from fwdcap.cli.options import client, common, wants_json
 from fwdcap.cli.run import overrides
 from fwdcap.control.client import Client
-from fwdcap.errors import Conflict, Unavailable
+from fwdcap.errors import Unavailable
 
 
 @click.group()
@@ -57,10 +57,12 @@ def attach(interface: str, file: Path | None, pairs: tuple[str, ...]) -> None:
 @common
 @click.argument("interface", metavar="[IFACE]", required=False)
 def detach(interface: str | None) -> None:
-    """Stop forwarding and restore the interface's settings; stops a running capture first."""
+    """Stop forwarding and restore the interface's settings; stops a running capture first.
+
+    IFACE names one that an earlier daemon left behind.
+    """
     daemon = _daemon()
-    if daemon:
-        _require_same(daemon, interface)
+    if daemon and interface in (None, daemon.status()["datapath"]["interface"]):
         answer = daemon.datapath_detach()
     else:
         answer = _offline().datapath_detach(interface)
@@ -83,16 +85,6 @@ def _offline(file: Path | None = None, pairs: tuple[str, ...] = ()) -> Any:
     from fwdcap.control.offline import Offline
 
     return Offline(config.load(file, overrides(pairs)))
-
-
-def _require_same(daemon: Client, interface: str | None) -> None:
-    held = daemon.status()["datapath"]["interface"]
-    if interface is not None and interface != held:
-        raise Conflict(
-            f"The daemon holds {held or 'no interface'}, not {interface}.",
-            code="other-interface",
-            hint="Leave the interface out, or stop the daemon to detach another one.",
-        )
 
 
 def _sentence(answer: dict[str, Any]) -> str:

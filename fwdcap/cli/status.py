@@ -30,7 +30,9 @@ def _screen(body: dict[str, Any]) -> str:
     ]
     if body["routes"]:
         parts.append(_routes(body["routes"]))
-    parts += [f"warning: {item['message']} {item['hint']}" for item in body["warnings"]]
+    warnings = [f"warning: {item['message']} {item['hint']}" for item in body["warnings"]]
+    if warnings:
+        parts.append("\n".join(warnings))
     return "\n\n".join(parts)
 
 

@@ -9,6 +9,7 @@ so a daemon that was restarted is simply found again.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -72,6 +73,7 @@ class Client:
     ) -> Body:
         import httpx  # a tenth of a second, wanted only when a daemon is asked
 
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for each request
         transport = httpx.HTTPTransport(uds=str(self.socket))
         timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         try:

@@ -18,7 +18,7 @@ from typing import Literal
 
 from fwdcap import abi
 from fwdcap.config import Settings, ring_bytes
-from fwdcap.control.backend import Backend, Interface, DataPath
+from fwdcap.control.backend import Backend, DataPath, Interface
 from fwdcap.errors import Conflict, NotFound, Unavailable
 from fwdcap.routes.model import Rule, RuleKey
 from fwdcap.routes.plan import plan
@@ -253,3 +253,12 @@ def opened(backend: Backend, settings: Settings, interfaces: Sequence[str]) -> I
     finally:
         for kernel in kernels:
             kernel.close()
+
+
+def ownerless(backend: Backend, settings: Settings, interface: str) -> bool:
+    """Is a data path pinned for the interface that no daemon has?"""
+    try:
+        with opened(backend, settings, [interface]) as views:
+            return bool(views)
+    except Conflict:
+        return False

@@ -50,9 +50,7 @@ class Offline:
         finally:
             holder.close()
         lines = [f"Routes applied: {', '.join(touched)}."] if touched else []
-        why = f": {view.why}" if view.why else ""
-        message = f"attached to {interface} in {view.mode} mode{why}"
-        return {"interface": interface, "message": message, "lines": lines}
+        return {"interface": interface, "message": status.attached(view), "lines": lines}
 
     def datapath_detach(self, interface: str | None = None) -> Body:
         """Remove what is pinned. Raises Conflict when there is nothing or no single one."""

@@ -25,7 +25,7 @@ from fwdcap.capture.session import Place
 from fwdcap.config import Settings
 from fwdcap.control import doctor, routetable, status
 from fwdcap.control.backend import Backend
-from fwdcap.control.kernel import Kernel, missing
+from fwdcap.control.kernel import Kernel, missing, ownerless
 from fwdcap.control.linkclock import LinkClock
 from fwdcap.control.routetable import RouteTable
 from fwdcap.errors import Conflict, FwdcapError, NotFound
@@ -102,14 +102,7 @@ class Service:
         with self._changes:
             folder.prepare(self._store, self.accounts)
             self._table = routetable.number(self._table, self._store)
-            name = self._kernel.interface
-            if name is None:
-                return self._captures.adopt()
-            if self._backend.info(name) is None:
-                why = f"Interface {name} is not there yet."
-                self._kernel.wait_for(name, why)
-                return [f"{why} Waiting for it.", *self._captures.adopt(waiting=True)]
-            return self._attach(name)
+            return [*self._begin(), *self._left_behind()]
 
     def tick(self) -> list[str]:
         """Every second; returns lines for the log. Never raises."""
@@ -222,10 +215,8 @@ class Service:
                 )
             if self._backend.info(interface) is None:
                 raise missing(interface)
-            if self._kernel.attached:
-                lines, message = [], f"{interface} is attached already"
-            else:
-                lines, message = self._attach(interface), f"attached to {interface}"
+            lines = [] if self._kernel.attached else self._attach(interface)
+            message = status.attached(self._kernel.view())
             return {"interface": interface, "message": message, "lines": lines}
 
     def datapath_detach(self) -> Body:
@@ -245,6 +236,25 @@ class Service:
             return {"interface": interface, "message": message, "lines": lines}
 
     # ---- inside
+
+    def _begin(self) -> list[str]:
+        name = self._kernel.interface
+        if name is None:
+            return self._captures.adopt()
+        if self._backend.info(name) is None:
+            why = f"Interface {name} is not there yet."
+            self._kernel.wait_for(name, why)
+            return [f"{why} Waiting for it.", *self._captures.adopt(waiting=True)]
+        return self._attach(name)
+
+    def _left_behind(self) -> list[str]:
+        """A line for each data path that nobody tends: it forwards by old routes."""
+        return [
+            f"Interface {name} still forwards since an earlier run; "
+            f"`fwdcap datapath detach {name}` ends that."
+            for name in self._backend.pinned()
+            if name != self._kernel.interface and ownerless(self._backend, self.settings, name)
+        ]
 
     def _attach(self, interface: str) -> list[str]:
         """Check, attach, apply, adopt: in this order, so that a refusal touches nothing."""

@@ -46,6 +46,12 @@ def datapath_detail(view: View, link_since_ns: int) -> Body:
     }
 
 
+def attached(view: View) -> str:
+    """The sentence for a data path that is attached."""
+    why = f": {view.why.rstrip('.')}" if view.why else ""
+    return f"attached to {view.interface} in {view.mode} mode{why}"
+
+
 def forwarding(view: View) -> Body:
     """The `forwarding` object: what the data path did since it was attached."""
     reasons = {

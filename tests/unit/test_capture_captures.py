@@ -1,0 +1,392 @@
+"""Captures with a real process for a recorder: nothing lost, whoever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from control_fakes import ACCOUNTS, RECORDER, STARTED_NS, STREAM, Clock, FakeSource, eventually
+
+from fwdcap import abi
+from fwdcap.capture import folder, recorder, session
+from fwdcap.capture.captures import Captures
+from fwdcap.capture.session import Place
+from fwdcap.errors import Conflict, DiskFull, Invalid, Unavailable
+
+pytestmark = pytest.mark.unit
+
+ROUTES = ({"name": "demo", "enabled": True, "modes": ["inline"]},)
+
+
+class Rig:
+    """A store, a ring and as many daemons as a test wants, one after the other."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = root / "store"
+        pins = root / "pins"
+        pins.mkdir()
+        folder.prepare(self.store, ACCOUNTS)
+        self.place = Place(self.store, "UTC", ACCOUNTS, 10**9, 0, RECORDER)
+        self.source = FakeSource(pins)
+        self.utc, self.monotonic = Clock(), Clock(0)
+        self.captures = self.daemon()
+
+    def daemon(self) -> Captures:
+        """Another daemon on the same store and kernel, the earlier one being gone."""
+        return Captures(self.place, self.source, utc_ns=self.utc, monotonic_ns=self.monotonic)
+
+    def stream_json(self, stream: str = STREAM) -> dict[str, object]:
+        read: dict[str, object] = json.loads(
+            (self.store / "streams" / stream / "stream.json").read_text()
+        )
+        return read
+
+    def pid(self, stream: str = STREAM) -> int:
+        found = recorder.find(self.store / "streams" / stream)
+        assert found is not None
+        found.close()
+        return found.pid
+
+    def recording(self) -> bool:
+        found = recorder.find(self.store / "streams" / STREAM)
+        if found:
+            found.close()
+        return found is not None
+
+    def kill(self) -> None:
+        eventually(self.recording)
+        os.kill(self.pid(), signal.SIGKILL)
+        eventually(lambda: not self.recording())
+
+    def misbehave(self, how: str) -> None:
+        (self.source.directory / how).touch()
+
+    def behave(self, how: str) -> None:
+        (self.source.directory / how).unlink()
+
+    def committed(self) -> int:
+        count: int = self.captures.status()["committed_records"]
+        return count
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(tmp_path)
+    yield rig
+    for directory in (rig.store / "streams").iterdir():
+        found = recorder.find(directory)
+        if found:
+            found.send(signal.SIGKILL)
+            found.close()
+
+
+def test_a_capture_from_start_to_stop(rig: Rig) -> None:
+    started = rig.captures.start("x", interface="cap0", routes=ROUTES)
+    assert (started.name, started.stream, started.time_ns) == ("x", STREAM, STARTED_NS)
+    assert started.message == "successfully started capture [x]"
+    assert rig.source.active
+    rig.source.emit(10)
+    rig.utc.pass_s(60)
+    stopped = rig.captures.stop()
+    assert stopped.message == "successfully stopped capture [x]"
+    assert not rig.source.active
+    status = rig.captures.status()
+    assert (status["active"], status["emitted_records"], status["committed_records"]) == (
+        False,
+        10,
+        10,
+    )
+    assert (status["lost_records"], status["pending_bytes"], status["recorder"]) == (0, 0, "none")
+    words = rig.stream_json()
+    assert (words["state"], words["stopped_ns"]) == ("complete", STARTED_NS + 60 * 10**9)
+    assert words["routes"] == list(ROUTES)
+
+
+def test_emission_begins_only_when_the_recorder_reports(rig: Rig) -> None:
+    seen: list[object] = []
+    rig.source.activate = lambda snaplen: seen.append(  # type: ignore[method-assign]
+        recorder.report(rig.store / "streams" / STREAM)
+    )
+    rig.captures.start("x")
+    assert seen[0] is not None
+
+
+def test_a_capture_that_records_nothing_says_so(rig: Rig) -> None:
+    forward_only = {"name": "f", "enabled": True, "modes": []}
+    off = {"name": "o", "enabled": False, "modes": ["inline"]}
+    message = rig.captures.start("x", routes=(forward_only, off)).message
+    assert message == "successfully started capture [x], but no route records anything"
+
+
+def test_the_snaplen_reaches_kernel_and_stream(rig: Rig) -> None:
+    rig.captures.start("x", 96)
+    assert rig.source.snaplen == rig.stream_json()["snaplen"] == 96
+    assert b"--snaplen\x0096\x00" in Path(f"/proc/{rig.pid()}/cmdline").read_bytes()
+
+
+def test_the_recorder_is_in_a_session_of_its_own(rig: Rig) -> None:
+    rig.captures.start("x")
+    assert os.getsid(rig.pid()) == rig.pid()
+
+
+def test_one_capture_at_a_time(rig: Rig) -> None:
+    rig.captures.start("x")
+    with pytest.raises(Conflict, match=r"\[x\] is already running"):
+        rig.captures.start("y")
+
+
+def test_a_second_start_in_the_same_minute_gets_a_number(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.captures.stop()
+    assert rig.captures.start("x").stream == f"{STREAM}-2"
+
+
+def test_there_must_be_something_to_stop(rig: Rig) -> None:
+    with pytest.raises(Conflict, match="nothing to stop"):
+        rig.captures.stop()
+
+
+@pytest.mark.parametrize(("name", "snaplen"), [("../x", None), ("", None), ("x", -1), ("x", 10**6)])
+def test_bad_input_is_refused(rig: Rig, name: str, snaplen: int | None) -> None:
+    with pytest.raises(Invalid):
+        rig.captures.start(name, snaplen)
+    assert list((rig.store / "streams").iterdir()) == []
+
+
+def test_without_a_data_path_nothing_can_be_recorded(rig: Rig) -> None:
+    rig.source.there = False
+    with pytest.raises(Unavailable, match="no capture interface"):
+        rig.captures.start("x")
+
+
+def test_a_recorder_that_refuses_is_quoted_and_leaves_nothing(rig: Rig) -> None:
+    rig.misbehave("refuse")
+    with pytest.raises(Unavailable, match="did not start: the ring is not there"):
+        rig.captures.start("x")
+    assert list((rig.store / "streams").iterdir()) == []
+    assert not rig.source.active
+
+
+def test_a_recorder_that_stays_mute_is_ended(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "START_PATIENCE_S", 0.3)
+    rig.misbehave("mute")
+    with pytest.raises(Unavailable, match="did not report"):
+        rig.captures.start("x")
+    assert list((rig.store / "streams").iterdir()) == []
+
+
+def test_a_store_that_cannot_be_written_is_refused(rig: Rig) -> None:
+    (rig.store / "streams").rename(rig.store / "gone")
+    (rig.store / "streams").touch()
+    with pytest.raises(DiskFull):
+        rig.captures.start("x")
+    (rig.store / "streams").unlink()
+    (rig.store / "gone").rename(rig.store / "streams")
+
+
+def test_rates_are_over_the_last_second(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.captures.tend()
+    rig.source.emit(100)
+    rig.monotonic.pass_s(1)
+    status = rig.captures.status()
+    assert (status["pps"], status["bps"]) == (100, 80_000)
+    rig.captures.tend()
+    rig.monotonic.pass_s(1)
+    assert rig.captures.status()["pps"] == 0
+
+
+def test_losses_are_shown_with_their_reason(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.source.emit(10, lost=3)
+    assert rig.captures.status()["lost"]["ring-full"] == 3
+    rig.captures.stop()
+    assert rig.captures.status()["lost_records"] == 3
+    assert rig.stream_json()["counters"]["lost"]["ring-full"] == 3  # type: ignore[index]
+
+
+def test_a_recorder_that_died_is_started_again_into_the_same_stream(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.source.emit(10)
+    rig.kill()
+    assert "was started again" in rig.captures.tend()[0]
+    rig.source.emit(5)
+    eventually(lambda: rig.committed() == 15)
+    assert rig.captures.status()["recorder"] == "running"
+    rig.captures.stop()
+    assert rig.captures.status()["lost_records"] == 0
+
+
+def test_a_recorder_that_keeps_dying_is_started_ever_later(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.kill()
+    assert rig.captures.tend()  # at once
+    rig.kill()
+    assert rig.captures.tend() == []  # a second later
+    assert rig.captures.status()["recorder"] == "restarting"
+    assert "packets wait in the ring" in rig.captures.status()["message"]
+    rig.monotonic.pass_s(1)
+    assert rig.captures.tend()
+    assert rig.captures.status()["recorder"] == "running"
+
+
+def test_a_stop_while_the_recorder_is_away_loses_nothing(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.kill()
+    rig.source.emit(10)
+    rig.captures.stop()
+    status = rig.captures.status()
+    assert (status["committed_records"], status["lost_records"]) == (10, 0)
+    assert rig.stream_json()["state"] == "complete"
+
+
+def test_a_recorder_that_gives_up_ends_the_capture_and_is_quoted(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.source.emit(10)
+    eventually(lambda: rig.committed() == 10)
+    rig.misbehave("fail")
+    eventually(lambda: not rig.recording())
+    rig.source.emit(7)
+    rig.captures.tend()
+    status = rig.captures.status()
+    assert (status["active"], status["recorder"]) == (False, "failed")
+    assert "no space left on device" in status["message"]
+    assert status["lost"]["disk"] == 7
+    assert not rig.source.active
+
+
+def test_a_recorder_that_hangs_is_named(rig: Rig) -> None:
+    rig.captures.start("x")
+    os.kill(rig.pid(), signal.SIGSTOP)
+    report = recorder.report(rig.store / "streams" / STREAM)
+    assert report is not None
+    rig.monotonic.ns = report.heartbeat_ns + 20 * 10**9
+    rig.captures.tend()
+    assert "has not reported for" in rig.captures.status()["message"]
+    os.kill(rig.pid(), signal.SIGCONT)
+
+
+def test_a_recorder_that_cannot_drain_is_ended_and_the_stream_recovered(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "STOP_PATIENCE_S", 0.2)
+    rig.captures.start("x")
+    rig.source.emit(10)
+    eventually(lambda: rig.committed() == 10)
+    os.kill(rig.pid(), signal.SIGSTOP)
+    rig.source.emit(5)
+    rig.captures.stop()
+    assert rig.stream_json()["state"] == "recovered"
+    assert rig.captures.status()["lost"]["unknown"] == 5
+    assert "did not end cleanly" in rig.captures.status()["message"]
+
+
+def test_the_next_daemon_takes_a_running_capture_over(rig: Rig) -> None:
+    rig.captures.start("x")
+    pid = rig.pid()
+    rig.captures = rig.daemon()
+    assert "still running" in rig.captures.adopt()[0]
+    assert (rig.captures.running, rig.pid()) == ("x", pid)
+    rig.source.emit(10)
+    rig.captures.stop()
+    assert rig.captures.status()["committed_records"] == 10
+
+
+def test_the_next_daemon_restarts_a_recorder_that_died_with_the_last(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.source.emit(10)
+    rig.kill()
+    rig.captures = rig.daemon()
+    assert "goes on" in rig.captures.adopt()[0]
+    eventually(lambda: rig.committed() == 10)
+    rig.captures.stop()
+    assert rig.stream_json()["state"] == "complete"
+
+
+def test_after_a_reboot_the_stream_is_recovered(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.source.emit(10)
+    eventually(lambda: rig.committed() == 10)
+    rig.kill()
+    rig.source.active = False  # a new kernel has new maps
+    rig.source.states = [abi.CpuState()]
+    rig.captures = rig.daemon()
+    assert "had been interrupted" in rig.captures.adopt()[0]
+    assert rig.captures.running is None
+    assert rig.stream_json()["state"] == "recovered"
+    assert rig.captures.status()["committed_records"] == 10
+
+
+def test_a_recorder_whose_ring_is_gone_is_ended(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.source.active = False
+    rig.captures = rig.daemon()
+    rig.captures.adopt()
+    assert not rig.recording()
+    assert rig.stream_json()["state"] == "complete"  # it drained what there was
+
+
+def test_while_the_interface_is_awaited_a_running_capture_goes_on(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.source.there = False
+    rig.captures = rig.daemon()
+    rig.captures.adopt(waiting=True)
+    assert rig.captures.running == "x"
+    rig.source.there = True
+    assert rig.captures.adopt() == []
+    assert rig.captures.running == "x"
+
+
+def test_while_the_interface_is_awaited_a_dead_recorder_is_no_reason_to_give_up(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.kill()
+    rig.source.there = False
+    rig.captures = rig.daemon()
+    assert rig.captures.adopt(waiting=True) == []
+    assert rig.stream_json()["state"] == "recording"
+    rig.source.there = True
+    assert rig.captures.adopt()
+    assert rig.captures.running == "x"
+
+
+def test_emission_that_nobody_records_is_switched_off(rig: Rig) -> None:
+    rig.source.active = True
+    assert "switched off" in rig.captures.adopt()[0]
+    assert not rig.source.active
+
+
+def test_the_last_captures_numbers_survive_the_daemon(rig: Rig) -> None:
+    rig.captures.start("x")
+    rig.source.emit(10, lost=2)
+    rig.captures.stop()
+    before = rig.captures.status()
+    rig.captures = rig.daemon()
+    rig.captures.adopt()
+    assert rig.captures.status() == before
+
+
+def test_of_several_captures_the_latest_is_shown(rig: Rig) -> None:
+    for name in ("old", "new"):
+        rig.captures.start(name)
+        rig.captures.stop()
+        rig.utc.pass_s(3600)
+    rig.captures = rig.daemon()
+    rig.captures.adopt()
+    assert rig.captures.status()["name"] == "new"
+
+
+def test_before_any_capture_there_are_only_zeros(rig: Rig) -> None:
+    status = rig.captures.status()
+    assert (status["active"], status["name"], status["stream"]) == (False, None, None)
+    assert status["received_packets"] == status["lost_records"] == 0
+
+
+def test_only_the_streams_own_recorder_is_found(rig: Rig) -> None:
+    rig.captures.start("x")
+    other = rig.store / "streams" / "other"
+    other.mkdir()
+    assert recorder.find(other) is None
