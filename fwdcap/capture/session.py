@@ -75,6 +75,7 @@ class Session:
         self._started_ns = now_ns
         self._attempts = 0
         self._retry_ns = 0
+        self._before = 0  # generation of the last report of the process before this one
 
     @classmethod
     def begin(
@@ -149,7 +150,7 @@ class Session:
         self._started_ns = now_ns
         said = recorder.said(self.directory)
         try:
-            self.process = recorder.start(self._order(pins))
+            self._start_again(pins)
         except OSError as error:
             self._retry_ns = now_ns + _BACK_OFF_S[-1] * counters.NS
             return [f"The recorder could not be started: {error.strerror}."]
@@ -168,14 +169,19 @@ class Session:
 
     def drain(self) -> bool:
         """End the recorder with the ring empty; one that is away is started once more."""
-        process = self.process
-        if process is None or not process.alive():
-            process = self._again()
+        pins = self._source.pins()
+        if (self.process is None or not self.process.alive()) and pins is not None:
+            try:
+                self._start_again(pins)
+            except OSError as error:
+                log.warning("the recorder could not be started: %s", error)
+        process, self.process = self.process, None
         if process is None:
             return False
+        # Told to end before it has come up, it would leave what is in the ring.
+        recorder.reports_within(self.directory, process, self._before, START_PATIENCE_S)
         clean = recorder.drained(self.directory, process, STOP_PATIENCE_S)
         process.close()
-        self.process = None
         return clean
 
     def finish(
@@ -239,16 +245,10 @@ class Session:
             self.process = None
         folder.remove_stream(self.directory)
 
-    def _again(self) -> recorder.Recorder | None:
-        pins = self._source.pins()
-        if pins is None:
-            return None
-        before = recorder.report(self.directory)
-        try:
-            process = recorder.start(self._order(pins))
-        except OSError as error:
-            log.warning("the recorder could not be started: %s", error)
-            return None
-        generation = before.generation if before else 0
-        recorder.reports_within(self.directory, process, generation, START_PATIENCE_S)
-        return process
+    def _start_again(self, pins: Path) -> None:
+        if self.process is not None:
+            self.process.close()
+            self.process = None
+        report = recorder.report(self.directory)
+        self._before = report.generation if report else 0
+        self.process = recorder.start(self._order(pins))
