@@ -53,7 +53,7 @@ def create_app(service: Service, web_uid: int) -> Flask:
 
     @app.before_request
     def admit() -> None:
-        uid = int((request.remote_addr or "").removeprefix(_PEER) or -1)
+        uid = _uid(request.remote_addr or "")
         if uid in (0, os.geteuid()):
             return
         if uid != web_uid or (request.method, request.path) not in _WEB_MAY:
@@ -96,6 +96,12 @@ def create_app(service: Service, web_uid: int) -> Flask:
         return jsonify(error=failure.to_dict()), failure.http_status
 
     return app
+
+
+def _uid(address: str) -> int:
+    """Who asks, as `_Server.accept` noted it; -1 for nobody we know."""
+    text = address.removeprefix(_PEER)
+    return int(text) if text != address and text.isdigit() else -1
 
 
 def _body() -> dict[str, Any]:
@@ -211,6 +217,8 @@ class ControlServer:
     def close(self) -> None:
         """Answer nobody any more, and remove the socket."""
         server = self._server
+        if not server._map:
+            return  # closed already
         server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map, True))
         self._thread.join(_CLOSE_S)
         server.task_dispatcher.shutdown(timeout=_CLOSE_S)
