@@ -33,7 +33,7 @@ from fwdcap.abi import Reason
 
 CLONE_NEWNET = 0x40000000
 REFRESH_NS = 250_000_000  # objects.load_program sets it
-MARGIN_NS = 100_000_000
+MARGIN_NS = 200_000_000
 
 CAP_MAC = "02:00:00:00:01:01"
 MGMT_MAC = "02:00:00:00:02:01"
