@@ -16,7 +16,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ RECORDER = Path(os.environ.get("FWDCAP_RECORDER", NATIVE / "build" / "fwdcap-rec
 BPFFS = Path("/sys/fs/bpf")
 NOBODY = 65534
 KEY = bytes(4)
+KILLER = Path(__file__).parent / "kill_at_call.c"
 PATIENCE_S = 20.0
 
 AS_GIVEN, COUNTED, UNCOPIED, FORGOTTEN = range(4)  # enum wanted of emit.bpf.c
@@ -97,7 +98,7 @@ class Producer:
         self.emit_record(abi.Record(len=len(frame), reserved=wanted), frame, times)
 
     def emit_record(self, record: abi.Record, frame: bytes, times: int = 1) -> None:
-        record.caplen = len(frame)
+        record.caplen = record.caplen or len(frame)
         record.link_type = abi.LINKTYPE_ETHERNET
         self._program.test_run(bytes(record) + frame, repeat=times)
 
@@ -136,11 +137,20 @@ class Producer:
 class Recorder:
     """The recorder as a process, writing one stream; `args` are further options."""
 
-    def __init__(self, pins: Path, stream: Path, *args: str, user: str = "nobody") -> None:
+    def __init__(
+        self,
+        pins: Path,
+        stream: Path,
+        *args: str,
+        user: str = "nobody",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.stream = stream
         self.started_ns = time.monotonic_ns()
         command = [str(RECORDER), f"--pins={pins}", f"--stream={stream}", f"--user={user}", *args]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+        )
 
     def checkpoint(self) -> abi.Checkpoint | None:
         return checkpoints.read(self.stream / "checkpoint")
@@ -168,6 +178,11 @@ class Recorder:
     def ended(self) -> int:
         return self.process.wait(PATIENCE_S)
 
+    def facts(self) -> dict[str, str]:
+        """The fields of /proc/PID/status."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return dict(line.split(":\t", 1) for line in status.splitlines())
+
     def said(self) -> str:
         assert self.process.stderr
         return self.process.stderr.read()
@@ -184,6 +199,14 @@ class Recorder:
         assert last
         assert last.state == abi.RecorderState.COMPLETE
         return last
+
+
+def build_killer(directory: Path) -> Path:
+    """The library that kills its process at the nth call that touches a file."""
+    library = directory / "kill_at_call.so"
+    command = ["cc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, KILLER, "-ldl"]
+    subprocess.run(command, check=True)
+    return library
 
 
 @dataclass(frozen=True)
@@ -243,6 +266,18 @@ def expected_index(records: list[Stored]) -> list[list[tuple[int, ...]]]:
         previous_ns = record.time_ns
         size += 16 + len(record.frame)
     return segments or [[]]
+
+
+def takes_direct_io(directory: Path) -> bool:
+    """Whether the filesystem lets a file be opened with O_DIRECT."""
+    path = directory / "probe"
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_DIRECT))
+    except OSError:
+        return False
+    finally:
+        path.unlink(missing_ok=True)
+    return True
 
 
 def stamps(records: list[Stored]) -> dict[int, list[int]]:

@@ -9,7 +9,7 @@ import signal
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,10 @@ from recorder_rig import (
     Producer,
     Recorder,
     assert_sound,
+    build_killer,
     read_records,
     stamps,
+    takes_direct_io,
 )
 
 from fwdcap import abi
@@ -56,8 +58,13 @@ def record(producer: Producer, stream: Path) -> Iterator[Record]:
     """Starts recorders on the producer's ring; none outlives the test."""
     started: list[Recorder] = []
 
-    def start(*args: str, pins: Path = producer.pins, stream: Path = stream) -> Recorder:
-        started.append(Recorder(pins, stream, *args))
+    def start(
+        *args: str,
+        pins: Path = producer.pins,
+        stream: Path = stream,
+        environment: Mapping[str, str] | None = None,
+    ) -> Recorder:
+        started.append(Recorder(pins, stream, *args, environment=environment))
         return started[-1]
 
     yield start
@@ -153,6 +160,7 @@ def test_blocks_and_segments_join_without_a_gap(
     assert_each_once(records, producer)
     sizes = [path.stat().st_size for path in sorted(stream.glob("*.pcap"))]
     assert len(sizes) > 3
+    assert last.direct_io == takes_direct_io(stream)
     assert last.segment == len(sizes) - 1
     assert last.segment_bytes == sizes[-1]
     assert all(1_000_000 - 40_016 < size <= 1_000_000 for size in sizes[:-1])
@@ -191,6 +199,39 @@ def test_records_of_several_cpus_leave_in_time_order(
     assert last.late_records == 0
 
 
+def test_a_record_is_held_back_for_an_earlier_one(
+    producer: Producer, record: Record, stream: Path
+) -> None:
+    recorder = record().ready()
+    producer.activate()
+    # Ahead of the clock, so that it is not time that lets the first one out.
+    now_ns = time.monotonic_ns() + 300 * MS
+    producer.emit_record(given(0, 0, now_ns, b"second"), b"second")
+    time.sleep(0.05)
+    producer.emit_record(given(1, 0, now_ns - MS, b"first"), b"first")
+    time.sleep(0.05)
+    producer.emit_record(given(0, 1, now_ns + 10 * MS, b"third"), b"third")
+    last = recorder.finish()
+    assert [r.frame for r in assert_sound(stream, last)] == [b"first", b"second", b"third"]
+    assert last.late_records == 0
+
+
+def test_one_cpu_s_records_keep_their_order_whatever_their_times(
+    producer: Producer, record: Record, stream: Path
+) -> None:
+    recorder = record().ready()
+    producer.activate()
+    now_ns = time.monotonic_ns()
+    for sequence, after_ns in enumerate((2000, 1000, 3000)):
+        frame = bytes([sequence])
+        producer.emit_record(given(0, sequence, now_ns + after_ns, frame), frame)
+    last = recorder.finish()
+    records = assert_sound(stream, last)
+    assert [r.frame[0] for r in records] == [0, 1, 2]
+    assert [r.time_ns - last.clock_offset_ns - now_ns for r in records] == [2000, 2000, 3000]
+    assert last.late_records == 1
+
+
 def test_later_than_the_hold_back_is_raised_and_counted(
     producer: Producer, record: Record, stream: Path
 ) -> None:
@@ -219,6 +260,21 @@ def test_index_opens_an_interval_every_second_and_never_between_equal_times(
     last = recorder.finish()
     assert_sound(stream, last)
     assert last.segment_index == 5
+
+
+def test_a_record_that_cannot_be_is_a_counted_gap(
+    producer: Producer, record: Record, stream: Path
+) -> None:
+    recorder = record().ready()
+    producer.activate()
+    now_ns = time.monotonic_ns()
+    for sequence, caplen in enumerate((4, 5, 2**31, 4)):
+        entry = given(0, sequence, now_ns, b"four")
+        entry.caplen = caplen
+        producer.emit_record(entry, b"four")
+    last = recorder.finish()
+    assert [r.frame for r in assert_sound(stream, last)] == [b"four"] * 2
+    assert list(last.lost_records) == [0, 0, 0, 2]
 
 
 def overflow(producer: Producer, recorder: Recorder) -> None:
@@ -269,6 +325,16 @@ def test_each_loss_has_its_reason(producer: Producer, record: Record, stream: Pa
     assert list(last.lost_records) == [0, 7, 0, 2]
 
 
+def test_it_needs_little_memory_beside_the_ring(producer: Producer, record: Record) -> None:
+    recorder = record().ready()
+    producer.activate()
+    producer.emit(bytes(64), times=100_000)
+    producer.emit(bytes(1500), times=5_000)
+    recorder.wait_for(lambda found: found.packets > 100_000)
+    assert int(recorder.facts()["RssAnon"].split()[0]) < 32 * 1024
+    recorder.finish()
+
+
 @pytest.mark.parametrize("frame_bytes", [64, 1500])
 def test_kill_under_load_loses_and_doubles_nothing(
     producer: Producer, record: Record, stream: Path, frame_bytes: int
@@ -309,6 +375,25 @@ def test_kill_while_catching_up_loses_and_doubles_nothing(
     last = record(*options).ready().finish()
     assert_each_once(assert_sound(stream, last), producer)
     assert last.packets == 100_000
+
+
+def test_no_point_to_die_at_loses_or_doubles_anything(
+    producer: Producer, record: Record, stream: Path, tmp_path: Path
+) -> None:
+    options = ("--segment-bytes=300000", "--block-bytes=131072")
+    total = 15_000
+    library = str(build_killer(tmp_path))
+    record(*options).ready().kill()
+    producer.activate()
+    producer.emit(bytes(1000), times=total)
+    producer.deactivate()
+    for call in range(1, 40):
+        recorder = record(*options, environment={"LD_PRELOAD": library, "KILL_AT": str(call)})
+        assert recorder.ended() == -signal.SIGKILL
+    last = record(*options).ready().finish()
+    assert_each_once(assert_sound(stream, last), producer)
+    assert last.packets == total
+    assert sum(last.lost_records) == 0
 
 
 def test_space_is_released_only_behind_a_checkpoint(producer: Producer, record: Record) -> None:
@@ -392,8 +477,7 @@ def test_it_runs_as_nobody_without_any_privilege(
     producer: Producer, record: Record, stream: Path
 ) -> None:
     recorder = record("--user=nobody:nogroup").ready()
-    status = Path(f"/proc/{recorder.process.pid}/status").read_text()
-    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    fields = recorder.facts()
     ids = "\t".join([str(NOBODY)] * 4)
     assert (fields["Uid"], fields["Gid"], fields["Groups"].strip()) == (ids, ids, "")
     for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
@@ -513,14 +597,17 @@ def test_a_disk_without_direct_io_and_preallocation_will_do(
     assert_each_once(read_records(stream), producer)
 
 
+@pytest.mark.parametrize("stopped", [False, True])
 def test_a_full_disk_seals_what_is_committed(
-    producer: Producer, record: Record, mounted: Callable[..., Path]
+    producer: Producer, record: Record, mounted: Callable[..., Path], stopped: bool
 ) -> None:
     stream = mounted("tmpfs", "size=3m")
     recorder = record("--segment-bytes=1000000", "--block-bytes=131072", stream=stream).ready()
     producer.activate()
     producer.emit(bytes(1000), times=5000)
     start = time.monotonic()
+    if stopped:
+        recorder.send(signal.SIGTERM)
     assert recorder.ended() == 1
     assert 4 < time.monotonic() - start < 8
     last = recorder.checkpoint()

@@ -71,13 +71,27 @@ static int begin_stream(struct recorder *recorder)
 	return err;
 }
 
+/* Sequences only grow: a capture that has fewer is another one. */
+static bool same_capture(const struct loss *loss, const struct fwdcap_checkpoint *last)
+{
+	__u64 next_sequence[FWDCAP_MAX_CPUS];
+
+	if (last->nr_cpus != loss->nr_cpus)
+		return false;
+	loss_sequences(loss, next_sequence);
+	for (__u32 cpu = 0; cpu < loss->nr_cpus; cpu++)
+		if (next_sequence[cpu] < last->next_sequence[cpu])
+			return false;
+	return true;
+}
+
 static int check_resumable(struct recorder *recorder, const struct fwdcap_checkpoint *last)
 {
 	const char *path = recorder->options->stream;
 
 	if (last->state != FWDCAP_RECORDER_RUNNING)
 		return refuse(-EEXIST, "the stream in %s has ended already", path);
-	if (last->heartbeat_ns > monotonic_ns() || last->nr_cpus != recorder->loss.nr_cpus ||
+	if (last->heartbeat_ns > monotonic_ns() || !same_capture(&recorder->loss, last) ||
 	    last->ring_position > ring_produced(&recorder->ring))
 		return refuse(-ESTALE, "the stream in %s was not recorded from the ring in %s", path,
 			      recorder->options->pins);
@@ -116,7 +130,6 @@ int recorder_begin(struct recorder *recorder)
 	stream->block_bytes = recorder->options->block_bytes;
 	stream->segment_limit_bytes = recorder->options->segment_bytes;
 	stream->snaplen = recorder->options->snaplen;
-	memset(recorder->end_sequence, 0xff, sizeof(recorder->end_sequence));
 	writer->ring = &recorder->ring;
 
 	err = checkpoint_open(&writer->checkpoint, writer->segment.directory, writer->segment.group,

@@ -40,20 +40,31 @@ static int find_group(const char *text, gid_t *gid)
 	return 0;
 }
 
+/* A number that nobody has a name for is its own group. */
+static void identify(uid_t uid, const struct passwd *passwd, struct identity *identity)
+{
+	identity->uid = passwd ? passwd->pw_uid : uid;
+	identity->gid = passwd ? passwd->pw_gid : uid;
+}
+
 static int find_identity(const char *user, struct identity *identity)
 {
 	struct passwd *passwd;
 	char name[256], *colon;
+	uid_t uid = 0;
 
 	snprintf(name, sizeof(name), "%s", user);
 	colon = strchr(name, ':');
 	if (colon)
 		*colon++ = '\0';
-	passwd = number(name, &identity->uid) ? getpwuid(identity->uid) : getpwnam(name);
-	if (passwd)
-		*identity = (struct identity){ passwd->pw_uid, passwd->pw_gid };
-	else if (!number(name, &identity->uid))
-		return refuse(-ENOENT, "there is no user %s", name);
+	if (number(name, &uid)) {
+		passwd = getpwuid(uid);
+	} else {
+		passwd = getpwnam(name);
+		if (!passwd)
+			return refuse(-ENOENT, "there is no user %s", name);
+	}
+	identify(uid, passwd, identity);
 	return colon ? find_group(colon, &identity->gid) : 0;
 }
 
@@ -83,11 +94,13 @@ static int give_up_capabilities(void)
 
 int privilege_drop(const char *user, const struct stat *directory)
 {
-	struct identity identity = { directory->st_uid, directory->st_gid };
+	struct identity identity;
 	int err = 0;
 
 	if (user)
 		err = find_identity(user, &identity);
+	else
+		identify(directory->st_uid, getpwuid(directory->st_uid), &identity);
 	if (err)
 		return err;
 	if (geteuid() == 0) {

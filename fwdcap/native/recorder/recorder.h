@@ -34,7 +34,6 @@ struct recorder {
 	__u64 committed_ns;	     /* when the last block was handed over */
 	__u64 committed_position;    /* and its ring position */
 	__u64 taken_sequence[FWDCAP_MAX_CPUS]; /* next one wanted from the ring */
-	__u64 end_sequence[FWDCAP_MAX_CPUS]; /* the stream ends before these */
 };
 
 /* Opens pins and directory: what needs privileges. */

@@ -40,9 +40,8 @@ static __u32 take_in(struct recorder *recorder)
 		record = ring_next(&recorder->ring, &position);
 		if (!record)
 			break;
-		/* Committed before a crash and met again, or after the end. */
-		if (record->sequence < recorder->taken_sequence[record->cpu] ||
-		    record->sequence >= recorder->end_sequence[record->cpu])
+		/* Committed before a crash and met again. */
+		if (record->sequence < recorder->taken_sequence[record->cpu])
 			continue;
 		recorder->taken_sequence[record->cpu] = record->sequence + 1;
 		merge_insert(&recorder->merge, record, position);
@@ -189,15 +188,15 @@ int recorder_run(struct recorder *recorder, const volatile sig_atomic_t *stop)
 }
 
 /*
- * The stream ends at the sequences of this moment, whether or not emission
- * goes on: each earlier record is either found in the ring now or lost.
+ * Takes in all that is in the ring now, whether or not emission goes on: each
+ * record numbered below @end_sequence is either found there or lost.
  */
-static int drain(struct recorder *recorder)
+static int drain(struct recorder *recorder, __u64 *end_sequence)
 {
 	__u64 progress_ns, end, bytes = 0;
 	int err = 0;
 
-	loss_sequences(&recorder->loss, recorder->end_sequence);
+	loss_sequences(&recorder->loss, end_sequence);
 	sleep_ns(SETTLE_NS);
 	end = ring_produced(&recorder->ring);
 	progress_ns = monotonic_ns();
@@ -221,14 +220,15 @@ int recorder_finish(struct recorder *recorder)
 {
 	struct fwdcap_checkpoint *now = &recorder->stream.now;
 	struct writer *writer = &recorder->writer;
+	__u64 end_sequence[FWDCAP_MAX_CPUS];
 	int err;
 
-	err = drain(recorder);
+	err = drain(recorder, end_sequence);
 	if (err)
 		return recorder_fail(recorder, err);
 	loss_attribute(&recorder->loss, now, recorder->stream.missing, FWDCAP_LOSS_UNKNOWN);
 	recorder->stream.missing = 0;
-	loss_conclude(&recorder->loss, now, recorder->end_sequence, FWDCAP_LOSS_UNKNOWN);
+	loss_conclude(&recorder->loss, now, end_sequence, FWDCAP_LOSS_UNKNOWN);
 	err = commit(recorder);
 	if (err || writer_stop(writer))
 		return recorder_fail(recorder, err);
@@ -243,6 +243,7 @@ int recorder_fail(struct recorder *recorder, int error)
 {
 	struct writer *writer = &recorder->writer;
 	struct fwdcap_checkpoint *last = &writer->committed;
+	__u64 end_sequence[FWDCAP_MAX_CPUS];
 	int written = writer_stop(writer);
 
 	if (written)
@@ -251,8 +252,8 @@ int recorder_fail(struct recorder *recorder, int error)
 	       recorder->options->stream, (unsigned long long)last->packets);
 	if (!last->segment_bytes)
 		return error;
-	loss_sequences(&recorder->loss, recorder->end_sequence);
-	loss_conclude(&recorder->loss, last, recorder->end_sequence, FWDCAP_LOSS_DISK);
+	loss_sequences(&recorder->loss, end_sequence);
+	loss_conclude(&recorder->loss, last, end_sequence, FWDCAP_LOSS_DISK);
 	last->state = FWDCAP_RECORDER_FAILED;
 	last->error = (__u32)-error;
 	last->ring_position = ring_produced(&recorder->ring);

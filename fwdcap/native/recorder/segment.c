@@ -53,7 +53,13 @@ static int open_parts(struct segment *segment, __u32 number, int flags)
  */
 static int preallocate(struct segment *segment, __u64 length)
 {
-	if (fallocate(segment->data, FALLOC_FL_KEEP_SIZE, 0, (off_t)round_up(segment->limit_bytes)) == 0)
+	off_t limit = (off_t)round_up(segment->limit_bytes);
+	int err;
+
+	do {
+		err = fallocate(segment->data, FALLOC_FL_KEEP_SIZE, 0, limit);
+	} while (err && errno == EINTR);
+	if (!err)
 		return 0;
 	if (errno != EOPNOTSUPP && errno != ENOSPC && errno != EFBIG && errno != EDQUOT)
 		return -errno;
@@ -137,7 +143,6 @@ int segment_resume(struct segment *segment, const struct fwdcap_checkpoint *chec
 	}
 	start_direct(segment);
 	segment->open = true;
-	segment_remove(segment, checkpoint->segment + 1);
 	return 0;
 }
 

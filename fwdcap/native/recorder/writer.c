@@ -140,6 +140,9 @@ bool writer_failed(struct writer *writer)
 
 int writer_stop(struct writer *writer)
 {
+	/* Only the caller's thread sets it: a second call finds the thread gone. */
+	if (writer->closing)
+		return writer->error;
 	pthread_mutex_lock(&writer->lock);
 	writer->closing = true;
 	pthread_cond_broadcast(&writer->changed);
