@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 RUN = Path("/run/fwdcap")
 # After the local table (priority 0), before every other.
 RULE_PRIORITY = 5
-_UNREACHABLE = 7  # FR_ACT_UNREACHABLE, <linux/fib_rules.h>
+# FR_ACT_BLACKHOLE, <linux/fib_rules.h>. `unreachable` would answer strangers with
+# ICMP errors, from the management address; a host that is no router is silent.
+_BLACKHOLE = 6
 
 # With these a MAC address that moved without a word is noticed within about ten
 # seconds: at most 3 s reachable, 5 s until the kernel looks at managed
@@ -98,7 +100,7 @@ def restore(interface: str) -> list[str]:
     failures: list[str] = []
     with pyroute2.IPRoute() as netlink:
         for _ in _our_rules(netlink, interface):
-            netlink.rule("del", priority=RULE_PRIORITY, iifname=interface, action=_UNREACHABLE)
+            netlink.rule("del", priority=RULE_PRIORITY, iifname=interface, action=_BLACKHOLE)
     if saved is None:
         return failures
     # Setting `forwarding` touches others, so what was saved first goes back last.
@@ -155,7 +157,7 @@ def _our_rules(netlink: pyroute2.IPRoute, interface: str) -> list[object]:
 def _turn_away_strangers(interface: str) -> None:
     with pyroute2.IPRoute() as netlink:
         if not _our_rules(netlink, interface):
-            netlink.rule("add", priority=RULE_PRIORITY, iifname=interface, action=_UNREACHABLE)
+            netlink.rule("add", priority=RULE_PRIORITY, iifname=interface, action=_BLACKHOLE)
 
 
 class _Features:
