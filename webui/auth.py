@@ -109,7 +109,10 @@ def _changes_state() -> bool:
 
 
 def _refuse_foreign() -> None:
-    """Raises Forbidden for what another site, or nobody in particular, made a browser send."""
+    """Raises Forbidden for what another site, or nobody in particular, made a browser send.
+
+    A form proves by its token that it is ours; a GET has only the browser's word.
+    """
     site = request.headers.get("Sec-Fetch-Site")
     origin = request.headers.get("Origin")
     own_origin = origin is not None and urlsplit(origin).netloc == request.host
@@ -119,7 +122,8 @@ def _refuse_foreign() -> None:
             code="cross-site",
             hint="Do it on the appliance's own pages.",
         )
-    if getattr(g, "by_session", False) and site != "same-origin" and not own_origin:
+    marked = site == "same-origin" or own_origin
+    if request.method in _READING and getattr(g, "by_session", False) and not marked:
         raise Forbidden(
             "A browser session alone cannot change something by this address.",
             code="session-alone",

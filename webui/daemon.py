@@ -96,8 +96,8 @@ def presentable(error: FwdcapError) -> FwdcapError:
         return Unavailable(
             "The daemon fwdcapd does not answer.",
             code=error.code,
-            hint="Packets are forwarded and recorded as before; on the appliance, "
-            "`fwdcap status` says more.",
+            hint="Forwarding and a running capture go on without it; "
+            "on the appliance, fwdcap status says more.",
         )
     return type(error)(
         without_paths(error.message), code=error.code, hint=without_paths(error.hint)

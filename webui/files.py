@@ -10,7 +10,7 @@ from fwdcap.store.stream import StreamInfo
 from fwdcap.store.times import local
 from webui.words import duration, number, size
 
-_STATES = {"recording": "good", "complete": "idle", "recovered": "warn", "interrupted": "warn"}
+_MEANT = {"recording": "good", "complete": "idle"}
 
 
 @dataclass(frozen=True)
@@ -29,18 +29,13 @@ class FileRow:
 
 
 def row(info: StreamInfo, now_ns: int, zone: tzinfo, running: str | None) -> FileRow:
-    """The row of a stream; `running` names the one that is recorded now, None: not known.
-
-    A stream that calls itself recording while another, or none, is recorded was
-    cut short: its recorder died with the machine or the disk.
-    """
-    orphan = info.state == "recording" and running is not None and running != info.stream
-    state = "interrupted" if orphan else info.state
+    """The row of a stream; `running` names the one that is recorded now, None: not known."""
+    state = _state(info, running)
     key = f"stream.{info.stream}"
     return FileRow(
         stream=info.stream,
         state=state,
-        meant=_STATES[state],
+        meant=_MEANT.get(state, "warn"),
         started=f"{local(info.started_ns, zone):%Y-%m-%d %H:%M:%S}",
         size_bytes=info.size_bytes,
         problem=info.problem,
@@ -53,6 +48,17 @@ def row(info: StreamInfo, now_ns: int, zone: tzinfo, running: str | None) -> Fil
         },
         states={f"{key}.lost": "bad" if info.lost else "idle"},
     )
+
+
+def _state(info: StreamInfo, running: str | None) -> str:
+    """What the stream says of itself, set right by what is known of the recorder.
+
+    One that calls itself recording while another, or none, is recorded was cut
+    short: its recorder ended with the machine or the disk.
+    """
+    if info.state != "recording" or running == info.stream:
+        return info.state
+    return "unfinished" if running is None else "interrupted"
 
 
 def _ended_ns(info: StreamInfo, state: str, now_ns: int) -> int:

@@ -20,6 +20,7 @@ from webui.words import bit_rate, duration, losses, number, reason, size
 
 Body = Mapping[str, Any]
 
+_NO_BREAK = "\u00a0"
 _WAYS = (("to_server", "to server"), ("to_client", "to client"))
 
 
@@ -94,7 +95,6 @@ def of_error(error: FwdcapError) -> Overview:
         "recording.detail": "A running capture goes on without the daemon.",
         "lost.headline": "Not known",
         "lost.detail": "The Files page shows what each stream lost.",
-        "mark": "",
     }
     states = {"forwarding": "warn", "recording": "warn", "lost": "warn"}
     return Overview(
@@ -157,7 +157,7 @@ def _recording(now: Body, zone: tzinfo, values: dict[str, str], states: dict[str
     elapsed = duration(ended_ns - started_ns)
     values["capture.elapsed"] = elapsed
     values["capture.started"] = f"{local(started_ns, zone):%Y-%m-%d %H:%M:%S}" if started_ns else ""
-    values["mark"] = f"{capture['name']} {elapsed}" if active else ""
+    values["mark.name"], values["mark.elapsed"] = capture["name"] or "", elapsed
     if active and recorder in {"restarting", "failed"}:
         said = capture.get("message") or f"The recorder is {recorder}."
         told = ("Recording interrupted", said, "bad")
@@ -193,7 +193,7 @@ def _numbers(now: Body, values: dict[str, str]) -> None:
         "capture.recorded_bytes": size(capture["committed_bytes"]),
         "capture.pending": size(capture["pending_bytes"] or 0),
         "capture.bps": bit_rate(int(capture["bps"] or 0) if active else 0),
-        "capture.pps": f"{number(int(capture['pps'] or 0) if active else 0)} packets/s",
+        "capture.pps": number(int(capture["pps"] or 0) if active else 0),
         "store.used": size(store["used_bytes"]),
         "store.free": size(store["free_bytes"]),
     }
@@ -249,7 +249,7 @@ def _by_mode(modes: list[str], recorded: Mapping[str, int]) -> str:
     counts = [(mode, recorded.get(mode, 0)) for mode in modes]
     if len(counts) == 1:
         return number(counts[0][1])
-    return " · ".join(f"{mode} {number(count)}" for mode, count in counts) or "0"
+    return " · ".join(f"{mode}{_NO_BREAK}{number(count)}" for mode, count in counts) or "0"
 
 
 def _reasons(reasons: Mapping[str, int], values: dict[str, str]) -> tuple[tuple[str, str], ...]:

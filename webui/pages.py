@@ -124,7 +124,7 @@ def login() -> AnyResponse | str:
     """The login page; opens a session for the right password."""
     target = request.values.get("next", "")
     target = target if target in _TARGETS else "/capture"
-    if request.method == "GET":
+    if request.method != "POST":
         if auth.session_user() is not None:
             return redirect(target, 303)
         return render_template("login.html", next=target, name="", refused=False)

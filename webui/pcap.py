@@ -7,12 +7,12 @@ range asked for is cut out before, hence exact on any server.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from flask import Blueprint, Response, request
-from werkzeug.datastructures import Headers, Range
-from werkzeug.http import parse_range_header
+from werkzeug.datastructures import Headers
 from werkzeug.wsgi import FileWrapper
 
 from fwdcap.store.download import Download, Ranges, open_single
@@ -32,6 +32,7 @@ LATER = (
     *("Route", "Mode", "Snaplen", "Compression", "Format"),
 )
 _BLOCK_BYTES = 65536
+_RANGE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})\s*-\s*(?P<last>[0-9]{0,19})\s*", re.I)
 
 
 @blueprint.get("/single")
@@ -54,8 +55,8 @@ def send(download: Download, filename: str) -> Response:
     )
     if request.if_none_match.contains_weak(download.mark):
         return Response(status=304, headers=headers)
-    wanted = _range(etag)
-    span = wanted.range_for_length(download.length) if wanted else (0, download.length)
+    wanted = _range_header(etag)
+    span = span_of(wanted, download.length) if wanted else (0, download.length)
     if span is None:
         headers["Content-Range"] = f"bytes */{download.length}"
         sentence = f"The range lies outside the {download.length} bytes there are.\n"
@@ -65,7 +66,7 @@ def send(download: Download, filename: str) -> Response:
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{download.length}"
     if request.method == "HEAD":
-        return Response(b"", 200, headers, mimetype=MEDIA_TYPE)
+        return Response(None, 200, headers, mimetype=MEDIA_TYPE)
     return Response(
         _wrapped(download.window(start, stop)),
         206 if wanted else 200,
@@ -75,14 +76,24 @@ def send(download: Download, filename: str) -> Response:
     )
 
 
-def _range(etag: str) -> Range | None:
-    """The one range asked for; None where the whole is to be sent instead (RFC 9110, 14.2)."""
-    wanted = parse_range_header(request.headers.get("Range"))
-    if request.method != "GET" or wanted is None or wanted.units != "bytes":
-        return None
-    if len(wanted.ranges) != 1 or request.headers.get("If-Range", etag) != etag:
-        return None
-    return wanted
+def span_of(wanted: str, length: int) -> tuple[int, int] | None:
+    """[start, stop) that the range `first-last` means (RFC 9110, 14.1.2); None: outside."""
+    first, _, last = wanted.partition("-")
+    if not first:
+        start, stop = max(0, length - int(last)), length
+    else:
+        start, stop = int(first), min(int(last) + 1, length) if last else length
+    return (start, stop) if start < stop else None
+
+
+def _range_header(etag: str) -> str:
+    """The one range asked for; empty where the whole is to be sent instead (RFC 9110, 14.2)."""
+    found = _RANGE.fullmatch(request.headers.get("Range", ""))
+    if request.method != "GET" or found is None or request.headers.get("If-Range", etag) != etag:
+        return ""
+    first, last = found["first"], found["last"]
+    backwards = bool(first and last) and int(first) > int(last)
+    return "" if backwards or not (first or last) else f"{first}-{last}"
 
 
 def _wrapped(file: Ranges) -> Any:

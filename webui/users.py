@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from werkzeug.security import check_password_hash, generate_password_hash
+from werkzeug.security import check_password_hash
 
 VERIFIED_S = 60.0
 _REMEMBERED = 1024
+# What unknown users are checked against: as dear as a real hash, and no password has it.
+_NOBODY = f"scrypt:32768:8:1$nobody${'0' * 128}"
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,6 @@ class Users:
         self._path = path
         self._clock = clock
         self._key = secrets.token_bytes(32)
-        self._nobody = generate_password_hash(secrets.token_urlsafe())
         self._verifying = Lock()
         self._verified: dict[bytes, float] = {}
         self._state: tuple[int, int, int] | None = None
@@ -53,7 +54,7 @@ class Users:
     def verify(self, name: str, password: str) -> User | None:
         """The user of that name and password; None, after the same time, for any other."""
         entry = self._entries().get(name)
-        stored = entry["hash"] if entry else self._nobody
+        stored = entry["hash"] if entry else _NOBODY
         token = self._keyed(name, stored, password)
         if not self._remembers(token):
             with self._verifying:
@@ -106,7 +107,8 @@ class Users:
 
 def _matches(stored: str, password: str) -> bool:
     try:
-        return check_password_hash(stored, password)
+        # HMAC, below scrypt, cannot tell a password from the same with zeros behind it.
+        return check_password_hash(stored, password) and "\0" not in password
     except (ValueError, TypeError):  # a hash of a kind this version does not know
         return False
 

@@ -9,6 +9,7 @@ from fwdcap.store.times import NS
 _REASONS = {
     "pass-not-ip": "not IPv4, left to the machine itself",
     "pass-no-route": "no route matches, left to the machine itself",
+    "pass-group-address": "broadcast or multicast, left to the machine itself",
     "pass-malformed": "malformed, left to the machine itself",
     "drop-unmatched": "no route matches, and unmatched packets are dropped",
     "drop-disabled": "their route is disabled",

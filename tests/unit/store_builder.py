@@ -7,7 +7,7 @@ of fwdcap/abi.py; frames are whatever the test gives.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fwdcap import abi
@@ -183,8 +183,3 @@ def example(root: Path, count: int = 100) -> StreamBuilder:
     builder = StreamBuilder(root).add(third[: count // 3]).roll()
     builder.add(third[count // 3 : count // 2]).roll().add(third[count // 2 :])
     return builder.complete().write()
-
-
-def named(builder: StreamBuilder, name: str, stream: str) -> StreamJson:
-    """The words of `builder` under another name, for stores that disagree with themselves."""
-    return replace(builder.words(), name=name, stream=stream)

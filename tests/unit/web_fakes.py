@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from store_builder import ROUTE, SECOND_NS, STARTED_NS, StreamBuilder
+from flask import Flask
+from flask.testing import FlaskClient
+from store_builder import ROUTE, SECOND_NS, STARTED_NS
 from werkzeug.security import generate_password_hash
+from werkzeug.test import TestResponse
 
 from fwdcap.errors import Conflict, FwdcapError
+from webui import create_app
 
 PASSWORD = "correct horse"
 NOW_NS = STARTED_NS + 60 * SECOND_NS
@@ -160,6 +166,46 @@ class FakeControl:
         }
 
 
-def stream_of(store: Path, stream: str, name: str, started_ns: int = STARTED_NS) -> StreamBuilder:
-    """An empty stream in that store, not yet written."""
-    return StreamBuilder(store, stream=stream, name=name, started_ns=started_ns)
+@dataclass
+class Site:
+    """An application over a store of its own, and clients for it."""
+
+    store: Path
+    control: FakeControl
+    app: Flask
+    now: list[float]
+
+    def get(self, url: str, *, method: str = "GET", **headers: str) -> TestResponse:
+        """A request with the right password; `url` is sent as it stands."""
+        path, _, query = url.partition("?")
+        return self.app.test_client().open(
+            path,
+            method=method,
+            query_string=query,
+            auth=("fwdcap", PASSWORD),
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
+        )
+
+    def browser(self, *, login: bool = True) -> FlaskClient:
+        """A client with a session cookie, as a browser has it."""
+        client = self.app.test_client()
+        if login:
+            answer = post(client, "/login", name="fwdcap", password=PASSWORD)
+            assert answer.status_code == 303, answer.text
+        return client
+
+
+def make_site(store: Path, zone: str = "UTC") -> Site:
+    """An application on an empty store at `store`, its clocks standing still."""
+    write_users(store)
+    control, now = FakeControl(), [100.0]
+    app = create_app(store, control, zone, now_ns=lambda: NOW_NS, clock=lambda: now[0])
+    return Site(store, control, app, now)
+
+
+def post(client: FlaskClient, url: str, **form: str) -> TestResponse:
+    """A form of one of our own pages, with the token that page holds."""
+    page = client.get("/login" if url == "/login" else "/capture").text
+    found = re.search(r'name="csrf_token" value="([^"]+)"', page)
+    assert found is not None, page
+    return client.post(url, data={**form, "csrf_token": found[1]})

@@ -1,0 +1,324 @@
+"""The pages say what is the matter, in words, with and without a daemon."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from store_builder import ROUTE, SECOND_NS, STARTED_NS, StreamBuilder, example, packets
+from web_fakes import NOW_NS, Site, idle_status, make_site, post, way
+
+from fwdcap import abi
+from fwdcap.errors import Unavailable
+from fwdcap.store.times import zone_of
+from webui import overview, words
+from webui.daemon import RECENT_S, without_paths
+
+pytestmark = pytest.mark.unit
+
+AWAY = Unavailable("Nothing answers on /run/fwdcap/control.sock.", code="daemon-not-running")
+UTC = zone_of("UTC")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return make_site(tmp_path)
+
+
+def test_root_leads_to_the_capture_page(site: Site) -> None:
+    answer = site.get("/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/capture")
+
+
+def test_the_capture_page_of_an_idle_appliance(site: Site) -> None:
+    page = site.get("/capture").text
+    for said in ("Forwarding", "Not recording", "Nothing lost", "1 route on cap0, native XDP"):
+        assert said in page
+    for said in ("orders-db", "10.0.1.20", "10.0.1.166", "10.0.2.41", "inline", "300,000"):
+        assert said in page
+    assert "The driver of cap0 (ena) runs XDP programs itself." in page
+    assert "no route matches, left to the machine itself" in page
+    assert "<b>REC</b>" not in page
+
+
+def test_rec_and_stop_by_forms(site: Site) -> None:
+    browser = site.browser()
+    answer = post(browser, "/capture/start", name=" incident ")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/capture")
+    page = browser.get("/capture").text
+    assert "Successfully started capture [incident]." in page
+    assert "STOP" in page
+    for url in ("/capture", "/files", "/nothing"):
+        assert "<b>REC</b>" in browser.get(url).text
+    post(browser, "/capture/stop")
+    page = browser.get("/capture").text
+    assert "Successfully stopped capture [incident]." in page
+    assert "Last capture: incident, 0:01:00 long" in page
+    assert "<b>REC</b>" not in browser.get("/files").text
+    assert site.control.asked == [("start", "incident", None), ("stop",)]
+
+
+@pytest.mark.parametrize("name", ["", "..", "a b", "<b>x</b>", "x" * 200])
+def test_a_bad_name_is_refused_at_the_field(site: Site, name: str) -> None:
+    answer = post(site.browser(), "/capture/start", name=name)
+    assert answer.status_code == 400
+    assert 'aria-invalid="true"' in answer.text
+    assert 'role="alert"' in answer.text
+    assert "<b>x</b>" not in answer.text
+    assert site.control.asked == []
+
+
+def test_a_refusal_of_the_daemon_is_shown_with_its_hint(site: Site) -> None:
+    browser = site.browser()
+    post(browser, "/capture/start", name="first")
+    answer = post(browser, "/capture/start", name="second")
+    assert answer.status_code == 409
+    assert "A capture is already running: [first]." in answer.text
+    assert "Stop it first." in answer.text
+
+
+@pytest.mark.parametrize(
+    ("datapath", "headline", "state"),
+    [
+        ({}, "Forwarding", "good"),
+        ({"state": "waiting", "why": "cap0 is not there yet."}, "Not forwarding", "bad"),
+        ({"state": "detached", "why": "Detached."}, "Not forwarding", "bad"),
+        ({"state": "none", "why": "", "interface": None, "mode": None}, "Not forwarding", "bad"),
+        ({"link": "down"}, "Not forwarding", "bad"),
+    ],
+)
+def test_is_it_forwarding(datapath: dict[str, object], headline: str, state: str) -> None:
+    now = idle_status()
+    now["datapath"] |= datapath
+    seen = overview.of_status(now, UTC)
+    assert (seen.values["forwarding.headline"], seen.states["forwarding"]) == (headline, state)
+    assert seen.values["forwarding.detail"]
+
+
+def test_no_enabled_route_is_not_forwarding(site: Site) -> None:
+    now = idle_status()
+    now["routes"] = [{**now["routes"][0], "enabled": False}]
+    assert overview.of_status(now, UTC).values["forwarding.headline"] == "Ready, nothing to forward"
+
+
+@pytest.mark.parametrize("recorder", ["restarting", "failed"])
+def test_a_recorder_in_trouble_is_not_called_recording(site: Site, recorder: str) -> None:
+    site.control.capture_start("x")
+    site.control.now["capture"] |= {"recorder": recorder, "message": "No space is left."}
+    page = site.get("/capture").text
+    assert "Recording interrupted" in page
+    assert "No space is left." in page
+
+
+def test_losses_are_counted_with_their_reason(site: Site) -> None:
+    site.control.capture_start("x")
+    site.control.count(1000, lost=1204)
+    page = site.get("/capture").text
+    assert "1,204 lost" in page
+    assert "In this capture: ring full 1,204." in page
+
+
+def test_routes_with_several_modes_drops_and_an_egress_address(site: Site) -> None:
+    several = {
+        **ROUTE,
+        "id": 2,
+        "name": "ledger",
+        "egress": "10.0.1.167",
+        "modes": ["ingress", "egress"],
+        "to_server": way(10, dropped=17, lost=3),
+        "to_client": way(0),
+    }
+    none = {**several, "id": 3, "name": "plain", "modes": [], "enabled": False}
+    site.control.now["routes"] += [several, none]
+    page = site.get("/capture").text
+    for said in ("10.0.1.167", "ingress\N{NO-BREAK SPACE}0", "forward only", "disabled"):
+        assert said in page
+    assert re.search(r'data-live="route.2.to_server.dropped"[^>]*data-state="warn">17<', page)
+    assert re.search(r'data-live="route.2.to_server.lost"[^>]*data-state="bad">3<', page)
+
+
+def test_warnings_stand_there_with_what_to_do(site: Site) -> None:
+    site.control.now["warnings"] = [{"code": "x", "message": "<cap0> is slow.", "hint": "Do this."}]
+    page = site.get("/capture").text
+    assert "&lt;cap0&gt; is slow." in page
+    assert "Do this." in page
+
+
+def test_without_a_daemon_pages_say_so_and_files_can_be_had(site: Site) -> None:
+    built = example(site.store)
+    StreamBuilder(site.store, "cut_1").add(packets(3)).write()
+    site.control.refusal = AWAY
+    page = site.get("/capture").text
+    assert "The daemon fwdcapd does not answer." in page
+    assert "Not known" in page
+    assert "/run" not in page
+    files = site.get("/files").text
+    assert "The daemon fwdcapd does not answer." in files
+    assert f"/pcap/single?StreamName={built.stream}" in files
+    assert "unfinished" in files
+
+
+def test_files_newest_first_with_state_and_numbers(site: Site) -> None:
+    StreamBuilder(site.store, "old_1", lost=12).add(packets(2000)).complete().write()
+    later = StreamBuilder(site.store, "new_1", started_ns=STARTED_NS + 30 * SECOND_NS)
+    later.add(packets(3)).write()
+    damaged = StreamBuilder(site.store, "damaged_1").add(packets(1)).complete().write()
+    (damaged.directory / "stream.json").unlink()
+    site.control.now["capture"] |= {
+        "active": True,
+        "name": "new",
+        "stream": "new_1",
+        "started_ns": STARTED_NS + 30 * SECOND_NS,
+    }
+    page = site.get("/files").text
+    assert page.index("new_1") < page.index("old_1")
+    for said in (
+        "recording",
+        "complete",
+        "2,000",
+        "152 kB",
+        "12",
+        "0:00:30",
+        "2015-06-20 11:28:56",
+    ):
+        assert said in page
+    assert "Its stream.json is missing or damaged" in page
+
+
+def test_a_stream_nobody_records_any_more_is_interrupted(site: Site) -> None:
+    StreamBuilder(site.store).add(packets(3)).write()
+    assert "interrupted" in site.get("/files").text
+
+
+def test_an_empty_store_leads_on(site: Site) -> None:
+    assert "There is no stream yet." in site.get("/files").text
+
+
+def test_the_manuals_address_picks_its_stream(site: Site) -> None:
+    built = example(site.store)
+    page = site.get(f"/en.files.html?Fn=view&StreamName={built.stream}&").text
+    assert f'id="{built.stream}" class="chosen"' in page
+    missing = site.get("/en.files.html?Fn=view&StreamName=%3Cgone%3E&").text
+    assert "There is no stream &#39;&lt;gone&gt;&#39;." in missing
+
+
+def test_live_json_carries_what_the_pages_show(site: Site) -> None:
+    browser = site.browser()
+    before = browser.get("/live.json").get_json()
+    post(browser, "/capture/start", name="x")
+    StreamBuilder(site.store, "x_20150620_1128").add(packets(7)).write()
+    site.control.count(1000)
+    site.now[0] += 1
+    live = browser.get("/live.json").get_json()
+    assert live["layout"] != before["layout"]
+    assert live["values"]["capture.recorded"] == "1,000"
+    assert live["values"]["mark.elapsed"] == "0:01:00"
+    assert live["values"]["stream.x_20150620_1128.packets"] == "7"
+    for url in ("/capture", "/files"):
+        page = browser.get(url).text
+        assert f'data-layout="{live["layout"]}"' in page
+        keys = set(re.findall(r'data-live="([^"]+)"', page))
+        assert keys
+        assert keys <= set(live["values"])
+        assert set(re.findall(r'data-state-of="([^"]+)"', page)) <= set(live["states"])
+
+
+def test_numbers_alone_do_not_change_the_layout(site: Site) -> None:
+    site.control.capture_start("x")
+    site.control.count(1)
+    first = overview.of_status(site.control.now, UTC)
+    site.control.count(2_000_000, lost=5)
+    site.control.now["time_ns"] += SECOND_NS
+    second = overview.of_status(site.control.now, UTC)
+    assert first.layout == second.layout
+    assert first.values != second.values
+
+
+def test_many_open_pages_share_one_question(site: Site) -> None:
+    for _ in range(5):
+        site.get("/live.json")
+    assert site.control.questions == 1
+    site.now[0] += RECENT_S
+    site.get("/live.json")
+    assert site.control.questions == 2
+
+
+def test_healthz_is_for_anyone_and_without_details(site: Site) -> None:
+    anyone = site.app.test_client()
+    answer = anyone.get("/healthz")
+    assert (answer.status_code, answer.text) == (200, "forwarding\n")
+    site.control.now["datapath"]["state"] = "waiting"
+    site.now[0] += 1
+    assert (anyone.get("/healthz").status_code, anyone.head("/healthz").status_code) == (503, 503)
+    site.control.refusal = AWAY
+    site.now[0] += 1
+    answer = anyone.get("/healthz")
+    assert (answer.status_code, answer.text) == (503, "not forwarding\n")
+
+
+def test_errors_are_pages_with_a_way_back(site: Site) -> None:
+    answer = site.get("/nothing")
+    assert answer.status_code == 404
+    assert "There is nothing at this address." in answer.text
+    assert "Back to the Capture page" in answer.text
+
+
+def test_no_page_needs_anything_from_outside_or_inline(site: Site) -> None:
+    example(site.store)
+    for url in ("/capture", "/files", "/login", "/nothing"):
+        page = site.get(url).text
+        assert "http://" not in page
+        assert "https://" not in page
+        assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=", page)
+        for address in re.findall(r'(?:href|src)="(/static/[^"]+)"', page):
+            assert site.get(address).status_code == 200
+
+
+def test_every_reason_and_loss_has_words() -> None:
+    for reason in abi.Reason:
+        word = reason.name.lower().replace("_", "-")
+        if reason is not abi.Reason.FORWARDED:
+            assert words.reason(word) != word.replace("-", " ")
+    for loss in abi.Loss:
+        word = loss.name.lower().replace("_", "-")
+        assert words.losses({word: 1}).endswith(" 1")
+    assert words.reason("drop-new-thing") == "drop new thing"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.00 kB"),
+        (9994, "9.99 kB"),
+        (9996, "10.0 kB"),
+        (99_960, "100 kB"),
+        (999_499, "999 kB"),
+        (999_500, "1.00 MB"),
+        (1_234_567_890, "1.23 GB"),
+        (10**18, "1000 PB"),
+    ],
+)
+def test_sizes(value: int, said: str) -> None:
+    assert words.size(value) == said
+
+
+def test_durations_and_rates() -> None:
+    assert words.duration(NOW_NS - STARTED_NS) == "0:01:00"
+    assert words.duration((2 * 86400 + 3661) * SECOND_NS) == "2 d 1:01:01"
+    assert words.duration(-1) == "0:00:00"
+    assert words.bit_rate(7_726_900_224) == "7.73 Gbit/s"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Writing /var/lib/fwdcap/streams/x failed.", "Writing (a path on the appliance) failed."),
+        ("10.0.0.0/24 and/or http://host/x", "10.0.0.0/24 and/or http://host/x"),
+        ("/etc/fwdcap.toml: bad.", "(a path on the appliance): bad."),
+    ],
+)
+def test_paths_are_left_out(text: str, shown: str) -> None:
+    assert without_paths(text) == shown
