@@ -54,8 +54,9 @@ class Contents:
 
 def contents(directory: Path) -> Contents:
     """What is readable in a stream's directory now; raises OSError only if it is not there."""
-    files = list(_files(directory))
+    # In this order: a segment that is begun meanwhile is then not yet of the stream.
     said = checkpoint.read(directory / checkpoint.FILE)
+    files = list(_files(directory))
     if said is None:
         return _measured(files)
     committed = tuple(_committed(part, said) for part in files if part.number <= said.segment)
