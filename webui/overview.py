@@ -158,11 +158,15 @@ def _recording(now: Body, zone: tzinfo, values: dict[str, str], states: dict[str
     values["capture.elapsed"] = elapsed
     values["capture.started"] = f"{local(started_ns, zone):%Y-%m-%d %H:%M:%S}" if started_ns else ""
     values["mark.name"], values["mark.elapsed"] = capture["name"] or "", elapsed
-    if active and recorder in {"restarting", "failed"}:
-        said = capture.get("message") or f"The recorder is {recorder}."
-        told = ("Recording interrupted", said, "bad")
+    said = capture.get("message") or ""
+    if active and recorder != "running":
+        told = ("Recording interrupted", said or f"The recorder is {recorder}.", "bad")
+    elif active and not any(route["enabled"] and route["modes"] for route in now["routes"]):
+        told = ("Recording nothing", "No enabled route has a mode.", "warn")
     elif active:
         told = ("Recording", f"{capture['name']}, for {elapsed}", "good")
+    elif recorder == "failed":
+        told = ("Not recording", said or "The last capture ended by an error.", "bad")
     elif capture["stream"]:
         told = ("Not recording", f"Last capture: {capture['name']}, {elapsed} long", "idle")
     else:

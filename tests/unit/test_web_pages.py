@@ -111,6 +111,25 @@ def test_a_recorder_in_trouble_is_not_called_recording(site: Site, recorder: str
     assert "No space is left." in page
 
 
+def test_a_capture_that_ended_by_an_error_says_so(site: Site) -> None:
+    site.control.now["capture"] |= {"recorder": "failed", "message": "The disk is full."}
+    seen = overview.of_status(site.control.now, UTC)
+    assert seen.values["recording.headline"] == "Not recording"
+    assert seen.values["recording.detail"] == "The disk is full."
+    assert seen.states["recording"] == "bad"
+
+
+@pytest.mark.parametrize("change", [{"modes": []}, {"enabled": False}])
+def test_a_capture_that_no_route_feeds_is_not_called_recording(
+    site: Site, change: dict[str, object]
+) -> None:
+    site.control.capture_start("x")
+    site.control.now["routes"][0] |= change
+    seen = overview.of_status(site.control.now, UTC)
+    assert seen.values["recording.headline"] == "Recording nothing"
+    assert seen.states["recording"] == "warn"
+
+
 def test_losses_are_counted_with_their_reason(site: Site) -> None:
     site.control.capture_start("x")
     site.control.count(1000, lost=1204)
