@@ -95,7 +95,8 @@ def _end(service: Service, received: signal.Signals, say: Say) -> None:
     name = service.running
     if name is not None and received == signal.SIGINT:
         try:
-            say(f"{service.capture_stop()['message'].capitalize()}.")
+            message = service.capture_stop()["message"]
+            say(f"{message[:1].upper()}{message[1:]}.")  # a name keeps its capitals
         except FwdcapError as error:
             say(str(error))
     elif name is not None:

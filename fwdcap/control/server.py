@@ -134,7 +134,11 @@ class _Server(UnixWSGIServer):  # type: ignore[misc]
         settings = Adjustments(unix_socket=str(path), threads=_THREADS, ident=None)
         dispatcher = ThreadedTaskDispatcher()
         dispatcher.set_thread_count(settings.threads)
-        super().__init__(app, map={}, dispatcher=dispatcher, adj=settings)
+        try:
+            super().__init__(app, map={}, dispatcher=dispatcher, adj=settings)
+        except OSError:
+            dispatcher.shutdown()  # its threads would keep the process from ending
+            raise
 
     def bind_server_socket(self) -> None:
         """Bind so that nobody can connect before owner and mode are right."""

@@ -206,6 +206,8 @@ class Service:
     def datapath_attach(self, interface: str) -> Body:
         """Attach and apply the routes. Raises NotFound, Invalid, Conflict or Unavailable."""
         with self._changes:
+            if self._backend.info(interface) is None:
+                raise missing(interface)
             current = self._kernel.interface
             if self._kernel.attached and current != interface:
                 raise Conflict(
@@ -213,8 +215,6 @@ class Service:
                     code="already-attached",
                     hint="Detach it first: `fwdcap datapath detach`.",
                 )
-            if self._backend.info(interface) is None:
-                raise missing(interface)
             lines = [] if self._kernel.attached else self._attach(interface)
             message = status.attached(self._kernel.view())
             return {"interface": interface, "message": message, "lines": lines}

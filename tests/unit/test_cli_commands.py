@@ -1,0 +1,296 @@
+"""The command line against a daemon made up for it: tables, JSON, sentences, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from control_fakes import Clock, FakeMachine, service
+
+from fwdcap import __version__
+from fwdcap.cli import datapath as datapath_command
+from fwdcap.cli import doctor as doctor_command
+from fwdcap.cli import main, options, output
+from fwdcap.cli.run import overrides
+from fwdcap.control import daemon
+from fwdcap.errors import Conflict, FwdcapError, Unavailable
+
+pytestmark = pytest.mark.unit
+
+NOT_RUNNING = Unavailable("The daemon is not running.", code="daemon-not-running", hint="Start it.")
+
+
+class Daemon:
+    """Stands for the client: asks a real service on a fake machine."""
+
+    def __init__(self, root: Path) -> None:
+        self.machine = FakeMachine(root)
+        self.machine.plug("cap0")
+        self.service = service(root, self.machine, Clock())
+        self.service.start()
+        self.away: FwdcapError | None = None
+
+    def __getattr__(self, verb: str) -> Any:
+        if self.away:
+            raise self.away
+        return getattr(self.service, verb)
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    asked = Daemon(tmp_path)
+    for module in ("capture", "route", "status"):
+        monkeypatch.setattr(f"fwdcap.cli.{module}.client", lambda: asked)
+    monkeypatch.setattr(datapath_command, "client", lambda: asked)
+    monkeypatch.setattr(doctor_command, "client", lambda: asked)
+    yield asked
+    if asked.service.running:
+        asked.service.capture_stop()
+    asked.service.close()
+
+
+Out = pytest.CaptureFixture[str]
+
+
+def run(line: str, capsys: Out) -> tuple[int, str, str]:
+    code = main.run(line.split())
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_version(capsys: Out) -> None:
+    assert run("version", capsys) == (0, f"fwdcap {__version__}\n", "")
+
+
+def test_every_command_has_its_help(capsys: Out) -> None:
+    code, out, _ = run("--help", capsys)
+    assert code == 0
+    for name in ("run", "status", "route", "capture", "datapath", "doctor", "lab", "version"):
+        assert f"\n  {name} " in out
+
+
+@pytest.mark.parametrize(
+    "line", ["nothing", "capture start", "capture start x --snaplen -1", "route"]
+)
+def test_wrong_usage_is_exit_2(capsys: Out, line: str) -> None:
+    code, _, err = run(line, capsys)
+    assert code == 2
+    assert err
+
+
+def test_an_error_is_a_sentence_with_a_hint(capsys: Out, tmp_path: Path) -> None:
+    code, out, err = run(f"--control {tmp_path}/none status", capsys)
+    assert (code, out) == (1, "")
+    assert err.startswith("error: The fwdcap daemon is not running")
+    assert "fwdcap run" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_control_is_taken_before_and_after_the_command(
+    capsys: Out, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+
+    class Recording(Daemon):
+        def __init__(self, socket: Path | None) -> None:
+            assert socket is not None
+            seen.append(socket)
+            self.away = NOT_RUNNING
+
+    monkeypatch.setattr(options, "Client", Recording)
+    run("--control /a status", capsys)
+    run("status --control /b", capsys)
+    run("capture --control /c list", capsys)
+    assert seen == [Path("/a"), Path("/b"), Path("/c")]
+
+
+def test_status_on_one_screen(asked: Daemon, capsys: Out) -> None:
+    code, out, _ = run("status", capsys)
+    assert code == 0
+    assert "cap0, 10.0.0.100/24, link up, generic mode" in out
+    assert "capture    none yet" in out
+    assert "10.0.0.1 -> 10.0.0.2" in out
+
+
+def test_status_while_recording_and_after(asked: Daemon, capsys: Out) -> None:
+    asked.capture_start("x")
+    _, out, _ = run("status", capsys)
+    assert "[x] recording since 2027-01-15 08:00:00" in out
+    asked.machine.paths["cap0"].emit(5, lost=2)
+    asked.capture_stop()
+    _, out, _ = run("status", capsys)
+    assert "idle; last [x]" in out
+    assert "2 ring-full" in out
+
+
+def test_status_as_json_is_the_daemons(asked: Daemon, capsys: Out) -> None:
+    for line in ("status --json", "--json status"):
+        _, out, _ = run(line, capsys)
+        body = json.loads(out)
+        assert body["datapath"]["interface"] == "cap0"
+
+
+def test_a_capture_by_hand(asked: Daemon, capsys: Out) -> None:
+    code, out, _ = run("capture start x", capsys)
+    assert (code, out.splitlines()[0]) == (0, "Successfully started capture [x].")
+    code, _, err = run("capture start y", capsys)
+    assert (code, err) == (1, "error: Capture [x] is already running. Stop it first.\n")
+    _, out, _ = run("capture list", capsys)
+    assert "x_20270115_0800  recording" in out
+    code, out, _ = run("capture stop --json", capsys)
+    assert json.loads(out)["message"] == "successfully stopped capture [x]"
+
+
+def test_an_empty_store_says_what_to_do(asked: Daemon, capsys: Out) -> None:
+    _, out, _ = run("capture list", capsys)
+    assert "fwdcap capture start NAME" in out
+
+
+def test_routes_in_a_table(asked: Daemon, capsys: Out) -> None:
+    _, out, _ = run("route list", capsys)
+    header, row = out.splitlines()
+    assert header.split()[:2] == ["ID", "NAME"]
+    assert row.split()[:3] == ["1", "demo", "10.0.0.1"]
+    _, out, _ = run("route list --json", capsys)
+    assert json.loads(out)["routes"][0]["name"] == "demo"
+
+
+def test_datapath_show_detach_attach(asked: Daemon, capsys: Out) -> None:
+    _, out, _ = run("datapath show", capsys)
+    assert "forwarding, generic mode" in out
+    code, out, _ = run("datapath detach", capsys)
+    assert (code, out) == (0, "Detached from cap0, nothing is forwarded any more.\n")
+    code, out, _ = run("datapath attach cap0", capsys)
+    assert code == 0
+    assert "Attached to cap0 in generic mode" in out
+    code, _, err = run("datapath attach nope0", capsys)
+    assert code == 1
+    assert "no interface nope0" in err
+
+
+class Alone:
+    """Stands for control.offline: notes what it was asked."""
+
+    asked: list[Any]
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+        Alone.asked = []
+
+    def datapath(self) -> Any:
+        return {"datapaths": []}
+
+    def datapath_detach(self, interface: str | None = None) -> Any:
+        Alone.asked.append(interface)
+        return {"interface": interface, "message": "detached", "lines": ["a line"]}
+
+    def doctor(self) -> Any:
+        failed = {"name": "kernel", "level": "failure", "message": "It is old.", "hint": "Renew."}
+        fine = {"name": "bpffs", "level": "ok", "message": "Fine.", "hint": ""}
+        return {"checks": [failed, fine]}
+
+
+@pytest.fixture
+def alone(asked: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked.away = NOT_RUNNING
+    monkeypatch.setattr("fwdcap.control.offline.Offline", Alone)
+
+
+@pytest.mark.usefixtures("alone")
+def test_without_a_daemon_the_data_path_can_be_seen_and_removed(capsys: Out) -> None:
+    code, out, _ = run("datapath show", capsys)
+    assert code == 0
+    assert "No data path is attached" in out
+    code, out, _ = run("datapath detach cap0", capsys)
+    assert (code, out, Alone.asked) == (0, "A line\nDetached.\n", ["cap0"])
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_failure_of_the_doctors_is_exit_1(capsys: Out) -> None:
+    code, out, _ = run("doctor", capsys)
+    assert code == 1
+    assert out == "FAIL  kernel  It is old. Renew.\nok    bpffs   Fine.\n"
+
+
+def test_the_doctor_asks_the_daemon(asked: Daemon, capsys: Out) -> None:
+    _, out, _ = run("doctor", capsys)
+    assert "Attached to cap0 in generic mode" in out
+
+
+def test_what_a_slow_daemon_holds_is_not_taken_from_it(asked: Daemon, capsys: Out) -> None:
+    asked.away = Unavailable("It did not answer.", code="daemon-slow")
+    for line in ("datapath detach", "doctor"):
+        code, _, err = run(line, capsys)
+        assert (code, err) == (1, "error: It did not answer.\n")
+
+
+def test_another_interface_than_the_daemons_is_detached_without_it(
+    asked: Daemon, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fwdcap.control.offline.Offline", Alone)
+    run("datapath detach old0", capsys)
+    assert Alone.asked == ["old0"]
+    assert not asked.machine.paths["cap0"].detached
+
+
+def test_run_turns_flags_into_settings(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(daemon, "run", lambda settings, say, environment: seen.append(settings))
+    line = "run --interface 7 --xdp generic --routes r.toml --store s --listen 0.0.0.0:80"
+    assert run(f"{line} --control c.sock --set store.snaplen=96", capsys)[0] == 0
+    (settings,) = seen
+    assert (settings.interface.name, settings.interface.xdp) == ("7", "generic")
+    assert settings.routes.file == Path.cwd() / "r.toml"
+    assert settings.store.path == Path.cwd() / "s"
+    assert settings.control.socket == Path.cwd() / "c.sock"
+    assert (settings.web.listen, settings.store.snaplen) == ("0.0.0.0:80", 96)
+
+
+def test_run_refuses_unknown_settings_and_wrong_usage(capsys: Out) -> None:
+    code, _, err = run("run --set store.colour=red", capsys)
+    assert code == 1
+    assert "unknown key colour" in err
+    assert run("run --set store", capsys)[0] == 2
+
+
+def test_overrides_keep_what_follows_the_first_equals_sign() -> None:
+    assert overrides(("a.b=c=d", " x.y = 1 ")) == {"a.b": "c=d", "x.y": "1"}
+
+
+def test_an_interrupt_is_not_a_traceback(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(daemon, "run", interrupted)
+    assert run("run", capsys)[0] == 130
+
+
+def test_a_refusal_keeps_its_exit_code(capsys: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> None:
+        raise Conflict("Another program is attached.", code="other-program", hint="Remove it.")
+
+    monkeypatch.setattr(daemon, "run", refused)
+    code, _, err = run("run", capsys)
+    assert (code, err) == (1, "error: Another program is attached. Remove it.\n")
+
+
+def test_tables_are_aligned() -> None:
+    assert output.table(("A", "COUNT"), [("long name", "1"), ("b", "1,000")], right=(1,)) == (
+        "A          COUNT\nlong name      1\nb          1,000"
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (10**9, "1.0 GB"), (10**18, "1000.0 PB")],
+)
+def test_sizes_for_people(size: int, text: str) -> None:
+    assert output.size(size) == text
+
+
+def test_moments_for_people() -> None:
+    assert output.moment(None) == "-"
+    assert output.moment(1_800_000_000_000_000_000, "Asia/Tokyo") == "2027-01-15 17:00:00"
+    assert output.moment(1_800_000_000_000_000_000, "No/Where") == "2027-01-15 08:00:00"
