@@ -11,6 +11,7 @@ Each prints a line of JSON at its end.
 
 from __future__ import annotations
 
+import itertools
 import json
 import select
 import signal
@@ -31,7 +32,9 @@ PORT = 6000
 _NUMBER = struct.Struct("!Q")
 _BUFFER_BYTES = 1 << 28
 _SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
+_SO_MEMINFO = 55
 _BURST_S = 0.0005
+_LONGEST_BURST = 64  # a veth queue holds 256 frames
 _QUIET_S = 0.3
 
 
@@ -90,3 +93,149 @@ class Trickle:
             except TimeoutError:
                 continue
             self.arrived[_NUMBER.unpack(data)[0]] = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a torrent; `missing` are the first numbers that did not come."""
+
+    sent: int
+    seconds: float
+    received: int
+    missing: list[int]
+    doubled: int
+    disordered: int
+    socket_drops: int
+
+    @property
+    def perfect(self) -> bool:
+        return (self.received, self.missing, self.doubled, self.disordered) == (
+            self.sent,
+            [],
+            0,
+            0,
+        )
+
+
+class Torrent:
+    """A fast flow between two processes for the length of a `with` block, or until it ends."""
+
+    def __init__(
+        self, lab: Lab, *, rate: int = 20_000, seconds: float = 10, size: int = 100
+    ) -> None:
+        self._lab = lab
+        self._arguments = [str(rate), str(seconds), str(size)]
+        self._patience_s = 3 * seconds + 20
+
+    def __enter__(self) -> Torrent:
+        me = [sys.executable, str(Path(__file__))]
+        self._receiver = self._lab.host("b").popen(
+            [*me, "receive", str(SERVER), str(PORT)], stdout=subprocess.PIPE
+        )
+        assert self._receiver.stdout is not None
+        assert self._receiver.stdout.readline() == b"ready\n"
+        self._sender = self._lab.host("a").popen(
+            [*me, "send", str(CAPTURE), str(PORT), *self._arguments], stdout=subprocess.PIPE
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for process in (self._sender, self._receiver):
+            process.kill()
+            process.communicate()
+
+    @property
+    def running(self) -> bool:
+        return self._sender.poll() is None
+
+    def finish(self) -> Result:
+        """Wait for the sender's end and for the last of it to arrive."""
+        said, _ = self._sender.communicate(timeout=self._patience_s)
+        self._receiver.send_signal(signal.SIGTERM)
+        counted, _ = self._receiver.communicate(timeout=self._patience_s)
+        sent = json.loads(said)
+        heard = json.loads(counted)
+        missing = [*heard.pop("missing"), *range(heard.pop("next"), sent["sent"])][:20]
+        return Result(**sent, **heard, missing=missing)
+
+
+def numbers_in(pcap: Path, tags: bytes) -> dict[int, array[int]]:
+    """The sequence numbers of a download by mode and direction (as in a tag), in its order."""
+    raw = pcap.read_bytes()
+    found: dict[int, array[int]] = {}
+    at, tag_at = 24, 6  # behind the file's header; mode and direction within a tag
+    while at < len(raw):
+        length = int.from_bytes(raw[at + 8 : at + 12], sys.byteorder)
+        at += 16
+        if raw[at + 23] == socket.IPPROTO_UDP:
+            number = int.from_bytes(raw[at + 42 : at + 50], "big")
+            found.setdefault(tags[tag_at], array("Q")).append(number)
+        at += length
+        tag_at += 8
+    assert tag_at - 6 == len(tags)
+    return found
+
+
+def send(address: str, port: int, rate: int, seconds: float, size: int) -> None:
+    """Numbered datagrams of `size` bytes, in small bursts so that no queue is ever long."""
+    count, number = round(rate * seconds), 0
+    filler = bytes(size - _NUMBER.size)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.connect((address, port))
+        began_s = time.monotonic()
+        while number < count:
+            due = min(count, int((time.monotonic() - began_s) * rate), number + _LONGEST_BURST)
+            while number < due:
+                out.send(_NUMBER.pack(number) + filler)
+                number += 1
+            time.sleep(_BURST_S)
+        took_s = time.monotonic() - began_s
+    print(json.dumps({"sent": count, "seconds": round(took_s, 2)}))
+
+
+def receive(address: str, port: int) -> None:
+    """Count what arrives until SIGTERM, and then until it is quiet."""
+    over = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: over.set())
+    numbers = array("Q")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as into:
+        into.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
+        into.bind((address, port))
+        into.setblocking(False)
+        print("ready", flush=True)
+        while select.select([into], [], [], _QUIET_S)[0] or not over.is_set():
+            try:
+                while True:
+                    numbers.append(_NUMBER.unpack_from(into.recv(2048))[0])
+            except BlockingIOError:
+                continue
+        drops = struct.unpack("9I", into.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36))[8]
+    print(json.dumps({**_judged(numbers), "socket_drops": drops}))
+
+
+def _judged(numbers: array[int]) -> dict[str, object]:
+    following = max(numbers, default=-1) + 1
+    distinct = set(numbers)
+    missing = [] if len(distinct) == following else sorted(set(range(following)) - distinct)
+    return {
+        "received": len(numbers),
+        "next": following,
+        "missing": missing[:20],
+        "doubled": len(numbers) - len(distinct),
+        "disordered": sum(1 for a, b in itertools.pairwise(numbers) if b < a),
+    }
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["send", address, port, rate, seconds, size]:
+            send(address, int(port), int(rate), float(seconds), int(size))
+        case ["receive", address, port]:
+            receive(address, int(port))
+        case _:
+            sys.exit(__doc__)
