@@ -7,6 +7,7 @@ only what pages need, anybody else is turned away before a byte is read.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -223,7 +224,8 @@ class ControlServer:
         server = self._server
         if not server._map:
             return  # closed already
-        server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map, True))
+        with contextlib.suppress(OSError):  # woken by something else, it may be done already
+            server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map, True))
         self._thread.join(_CLOSE_S)
         server.task_dispatcher.shutdown(timeout=_CLOSE_S)
         self._path.unlink(missing_ok=True)
