@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <grp.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/ioprio.h>
@@ -40,6 +41,16 @@ static int take_limits(const struct options *options)
 	return err ? refuse(err, "cannot take its limits: %m") : 0;
 }
 
+static int become(const struct options *options)
+{
+	if (!options->switch_user)
+		return 0;
+	if (setgroups(0, NULL) || setresgid(options->gid, options->gid, options->gid) ||
+	    setresuid(options->uid, options->uid, options->uid))
+		return refuse(-errno, "cannot become user %u: %m", options->uid);
+	return 0;
+}
+
 static int give_up_capabilities(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -78,6 +89,8 @@ int confine(const struct options *options)
 	int err;
 
 	err = take_limits(options);
+	if (!err)
+		err = become(options);
 	if (!err)
 		err = give_up_capabilities();
 	return err ? err : refuse_calls();

@@ -14,8 +14,8 @@ static int usage(void)
 	fprintf(stderr, "usage: fwdcap-scan [--format pcap|pcapng] [--start NS] [--stop NS]\n"
 			"                   [--filter EXPRESSION]... [--mode ingress|inline|egress]...\n"
 			"                   [--direction to-server|to-client] [--snaplen N] [--gzip 1-9]\n"
-			"                   [--statistics] [--nice N] [--idle-io] [--memory-bytes N]\n"
-			"                   [--seconds N] < PLAN > FILE\n"
+			"                   [--statistics] [--user UID:GID] [--nice N] [--idle-io]\n"
+			"                   [--memory-bytes N] [--seconds N] < PLAN > FILE\n"
 			"       fwdcap-scan --check-filter EXPRESSION\n");
 	return -EINVAL;
 }
@@ -54,6 +54,23 @@ static int set_word(struct options *options, int option, const char *word)
 		options->modes |= mode;
 	else
 		return usage();
+	return 0;
+}
+
+/* Both as numbers: there is nothing to look up for who names a file's owner. */
+static int set_user(struct options *options, char *text)
+{
+	char *colon = strchr(text, ':');
+	__u64 uid, gid;
+
+	if (!colon)
+		return usage();
+	*colon = '\0';
+	if (parse_number(text, INT32_MAX, &uid) || parse_number(colon + 1, INT32_MAX, &gid))
+		return usage();
+	options->switch_user = true;
+	options->uid = (__u32)uid;
+	options->gid = (__u32)gid;
 	return 0;
 }
 
@@ -100,6 +117,8 @@ static int set_option(struct options *options, int option)
 	case 'd':
 	case 'm':
 		return set_word(options, option, optarg);
+	case 'u':
+		return set_user(options, optarg);
 	case 't':
 		options->statistics = true;
 		return 0;
@@ -124,10 +143,11 @@ int options_parse(struct options *options, int argc, char **argv)
 		{ "snaplen", required_argument, NULL, 'l' },
 		{ "gzip", required_argument, NULL, 'z' },
 		{ "statistics", no_argument, NULL, 't' },
+		{ "user", required_argument, NULL, 'u' },
 		{ "nice", required_argument, NULL, 'n' },
 		{ "idle-io", no_argument, NULL, 'i' },
 		{ "memory-bytes", required_argument, NULL, 'b' },
-		{ "seconds", required_argument, NULL, 'u' },
+		{ "seconds", required_argument, NULL, 'p' },
 		{},
 	};
 	int option, err = 0;

@@ -30,6 +30,9 @@ struct options {
 	int gzip;	    /* zlib's level, 0: plain */
 	bool statistics;
 
+	bool switch_user;
+	__u32 uid;
+	__u32 gid;
 	int nice;
 	bool idle_io;
 	__u64 memory_bytes; /* 0: no limit */

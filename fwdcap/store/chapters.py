@@ -1,0 +1,191 @@
+"""What an export reads of each stream, and what it says about it.
+
+stream.json and the checkpoint in the words of a pcapng file: an interface for
+every route and mode, how many of its records were lost, when, and what the
+export leaves out. Where something is not known it is not said.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from fwdcap import __version__, abi
+from fwdcap.errors import Invalid
+from fwdcap.store import names, scanplan, stream_json
+from fwdcap.store.ranges import ranges
+from fwdcap.store.scanplan import Chapter, Gap
+from fwdcap.store.segments import Contents, contents
+from fwdcap.store.stream_json import StreamJson
+
+
+class Wanted(Protocol):
+    """What of an export decides what is read and said."""
+
+    @property
+    def start_ns(self) -> int | None: ...
+    @property
+    def stop_ns(self) -> int | None: ...
+    @property
+    def filters(self) -> tuple[str, ...]: ...
+    @property
+    def routes(self) -> tuple[str, ...]: ...
+    @property
+    def modes(self) -> frozenset[abi.Mode]: ...
+    @property
+    def direction(self) -> abi.Direction | None: ...
+    @property
+    def snaplen(self) -> int: ...
+
+
+def chapters(root: Path, streams: Sequence[str], wanted: Wanted) -> list[Chapter]:
+    """A chapter for each stream that knows one of the routes; raises NotFound and Invalid."""
+    found = [_Source(root, stream) for stream in streams]
+    matching = [source for source in found if not wanted.routes or source.ids(wanted.routes)]
+    for name in wanted.routes:
+        if not any(source.ids((name,)) for source in found):
+            raise _no_such_route(name, found)
+    return [source.chapter(wanted) for source in matching]
+
+
+class _Source:
+    """A stream on disk as its files were a moment ago."""
+
+    def __init__(self, root: Path, stream: str) -> None:
+        self.stream = stream
+        self._base = root / "streams"
+        directory = names.stream_directory(root, stream)
+        try:
+            self._held = contents(directory)
+        except OSError:
+            raise names.not_found(stream) from None
+        self._words = stream_json.read(directory / stream_json.FILE)
+        if self._words is None and self._held.checkpoint is None and not self._held.segments:
+            raise names.not_found(stream)
+
+    @property
+    def routes(self) -> tuple[Mapping[str, Any], ...]:
+        """All rows of the route table, those of its changes behind those of the start."""
+        if self._words is None:
+            return ()
+        later = (change.get("routes") for change in self._words.changes)
+        rows = (row for table in later if isinstance(table, list) for row in table)
+        return (*self._words.routes, *(row for row in rows if isinstance(row, dict)))
+
+    def ids(self, wanted: Sequence[str]) -> tuple[int, ...]:
+        """The ids that routes of these names had."""
+        named = {row["id"] for row in self.routes if row.get("name") in wanted and "id" in row}
+        return tuple(sorted(number for number in named if isinstance(number, int)))
+
+    def chapter(self, wanted: Wanted) -> Chapter:
+        ids = self.ids(wanted.routes)
+        every = scanplan.interfaces(self.routes, _counts(self._words))
+        lost = losses(self._words, self._held)
+        if len(every) == 1 and every[0].recorded is None:
+            only = {(every[0].route_id, every[0].mode): (self._held.packets, sum(lost.values()))}
+            every = scanplan.interfaces(self.routes, only)
+        return Chapter(
+            stream=self.stream,
+            ranges=ranges(self._held, self._base, wanted.start_ns, wanted.stop_ns),
+            routes=ids,
+            interfaces=tuple(
+                each
+                for each in every
+                if (not ids or each.route_id in ids)
+                and (not wanted.modes or each.mode in wanted.modes)
+            ),
+            gaps=tuple(gaps(self._words, self._held, wanted)),
+            comments=(_what(self.stream, self._words, self._held, lost), *_left_out(wanted)),
+            hardware=platform.machine(),
+            system=f"{platform.system()} {platform.release()}",
+            application=f"fwdcap {__version__}",
+        )
+
+
+def losses(words: StreamJson | None, held: Contents) -> dict[str, int]:
+    """Records lost by reason, where there were any: the final counts, else the recorder's."""
+    final = words.counters.get("lost") if words is not None else None
+    if isinstance(final, Mapping):
+        counts = {str(reason): count for reason, count in final.items()}
+    elif held.checkpoint is not None:
+        counts = {scanplan.word(r): held.checkpoint.lost_records[r] for r in abi.Loss}
+    else:
+        counts = {}
+    return {reason: count for reason, count in counts.items() if isinstance(count, int) and count}
+
+
+def gaps(words: StreamJson | None, held: Contents, wanted: Wanted) -> Iterator[Gap]:
+    """Where records are missing, as far as that lies in the window."""
+    lost = losses(words, held)
+    said = held.checkpoint
+    first = (words.first_loss_ns if words else None) or (said.first_loss_ns if said else 0)
+    last = (words.last_loss_ns if words else None) or (said.last_loss_ns if said else 0)
+    if not lost or not first or not last:
+        return
+    low, high = wanted.start_ns or 0, wanted.stop_ns
+    if last < low or (high is not None and first >= high):
+        return
+    when = f"between {scanplan.moment(first)} and {scanplan.moment(last)}"
+    yield Gap(max(first, low), f"{_number(lost)} lost {when}: {_reasons(lost)}")
+
+
+def _counts(words: StreamJson | None) -> dict[tuple[int, abi.Mode], tuple[int, int]]:
+    """Records (recorded, lost) by route id and mode, where fwdcapd has counted them so."""
+    rows = words.counters.get("interfaces", ()) if words is not None else ()
+    modes = {scanplan.word(mode): mode for mode in abi.Mode}
+    return {
+        (row["route_id"], modes[row["mode"]]): (row["recorded"], row["lost"])
+        for row in rows
+        if isinstance(row, dict)
+        and row.get("mode") in modes
+        and all(isinstance(row.get(key), int) for key in ("route_id", "recorded", "lost"))
+    }
+
+
+def _what(stream: str, words: StreamJson | None, held: Contents, lost: Mapping[str, int]) -> str:
+    times = ""
+    if words is not None:
+        times = f", {words.state}, on {words.interface or 'no interface'}"
+        times += f" since {scanplan.moment(words.started_ns)}"
+        if words.stopped_ns is not None:
+            times += f" until {scanplan.moment(words.stopped_ns)}"
+    missing = f"{_number(lost)} lost: {_reasons(lost)}" if lost else "none lost"
+    return f"Stream {stream}{times}: {held.packets:,} records, {missing}."
+
+
+def _left_out(wanted: Wanted) -> Iterator[str]:
+    """What there is not in the file although the stream has it."""
+    if wanted.start_ns is not None:
+        yield f"Only records from {scanplan.moment(wanted.start_ns)} on."
+    if wanted.stop_ns is not None:
+        yield f"Only records before {scanplan.moment(wanted.stop_ns)}."
+    if wanted.routes:
+        yield f"Only routes {', '.join(wanted.routes)}."
+    if wanted.modes:
+        yield f"Only modes {', '.join(scanplan.word(mode) for mode in sorted(wanted.modes))}."
+    if wanted.direction is not None:
+        yield f"Only direction {scanplan.word(wanted.direction)}."
+    for text in wanted.filters:
+        yield f"Only what matches: {text}"
+    if wanted.snaplen:
+        yield f"Frames are cut to {wanted.snaplen} bytes."
+
+
+def _number(lost: Mapping[str, int]) -> str:
+    count = sum(lost.values())
+    return f"{count:,} record{'' if count == 1 else 's'}"
+
+
+def _reasons(lost: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in lost.items())
+
+
+def _no_such_route(name: str, sources: Sequence[_Source]) -> Invalid:
+    known = {str(row["name"]) for source in sources for row in source.routes if row.get("name")}
+    return Invalid(
+        f"No route was called {names.shorten(name)} while this was recorded.",
+        code="no-such-route",
+        hint=f"Its routes are {', '.join(sorted(known))}." if known else "No route is known of it.",
+    )
