@@ -141,10 +141,11 @@ class Captures:
         self._history.append(Sample(now_ns, emitted.records, emitted.bytes))
         if session.healthy(now_ns):
             return []
-        if not session.failed():
+        failure = session.failure()
+        if not failure:
             return session.revive(now_ns)
-        said = recorder.said(session.directory) or "it did not say why"
-        trouble = f"Capture [{session.words.name}] was stopped, its recorder failed: {said}"
+        name = session.words.name
+        trouble = f"Capture [{name}] was stopped, its recorder failed: {failure.rstrip('.')}."
         self._finish(session, session.quiet(), True, trouble)
         self._failed = True
         return [trouble]

@@ -9,6 +9,7 @@ same stream, later each time, since the ring holds what is not on disk yet.
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -130,10 +131,13 @@ class Session:
         )
         return True
 
-    def failed(self) -> bool:
-        """Did the recorder give up, saying that it cannot go on (a full disk)?"""
+    def failure(self) -> str:
+        """Why the recorder gave up, in its own words where a full disk left room for them;
+        '' when it did not."""
         report = recorder.report(self.directory)
-        return report is not None and report.state == abi.RecorderState.FAILED
+        if report is None or report.state != abi.RecorderState.FAILED:
+            return ""
+        return recorder.said(self.directory) or os.strerror(report.error)
 
     def revive(self, now_ns: int) -> list[str]:
         """Start a recorder that died again, each time later; returns what there is to say."""

@@ -2,7 +2,8 @@
 
 Takes the real one's command line, reports through a checkpoint as it does, and
 misbehaves when a file of that name lies beside the pins: `refuse` ends it at
-once with a sentence, `mute` keeps it from reporting, `fail` makes it give up.
+once with a sentence, `mute` keeps it from reporting, `fail` makes it give up (with
+`wordless` beside it, without a sentence).
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ def main() -> int:
             state = abi.RecorderState.COMPLETE
         if not (order.pins / "mute").exists():
             report(order.stream, generation, ring(order.pins), state)
-        if failed:
-            print("fwdcap-recorder: no space left on device", file=sys.stderr)
+        if failed and not (order.pins / "wordless").exists():
+            print("fwdcap-recorder: the disk is full", file=sys.stderr)
         if state != abi.RecorderState.RUNNING:
             return int(failed)
         time.sleep(0.01)

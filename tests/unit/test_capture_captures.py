@@ -246,7 +246,14 @@ def test_a_stop_while_the_recorder_is_away_loses_nothing(rig: Rig) -> None:
     assert rig.stream_json()["state"] == "complete"
 
 
-def test_a_recorder_that_gives_up_ends_the_capture_and_is_quoted(rig: Rig) -> None:
+@pytest.mark.parametrize(
+    ("manner", "why"), [("", "the disk is full"), ("wordless", "No space left on device")]
+)
+def test_a_recorder_that_gives_up_ends_the_capture_and_is_quoted(
+    rig: Rig, manner: str, why: str
+) -> None:
+    if manner:
+        rig.misbehave(manner)
     rig.captures.start("x")
     rig.source.emit(10)
     eventually(lambda: rig.committed() == 10)
@@ -256,7 +263,7 @@ def test_a_recorder_that_gives_up_ends_the_capture_and_is_quoted(rig: Rig) -> No
     eventually(rig.captures.tend)
     status = rig.captures.status()
     assert (status["active"], status["recorder"]) == (False, "failed")
-    assert "no space left on device" in status["message"]
+    assert status["message"] == f"Capture [x] was stopped, its recorder failed: {why}."
     assert status["lost"]["disk"] == 7
     assert not rig.source.active
 
