@@ -14,13 +14,15 @@ import errno
 import io
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+from fwdcap.errors import Invalid, NotFound
 from fwdcap.store import names, pcap, stream_json
-from fwdcap.store.segments import contents, header_of
+from fwdcap.store.index import Index, Place
+from fwdcap.store.segments import Segment, contents, header_of
 
 
 @dataclass(frozen=True)
@@ -166,3 +168,54 @@ def open_single(root: Path, stream: str) -> Download:
     parts = (Part(len(header), head=header), *body)
     mark = f"{held.first_ns or 0:x}-{held.size_bytes:x}"
     return Download(stream, parts, held.size_bytes, mark)
+
+
+def open_range(root: Path, stream: str, start_ns: int, stop_ns: int) -> Download:
+    """The records with start_ns <= time < stop_ns (UTC) as one pcap.
+
+    A window that reaches beyond the recording is clipped, a gap inside it gives
+    the header alone. Raises Invalid where the window is empty and NotFound where
+    it lies outside the recording.
+    """
+    if stop_ns <= start_ns:
+        raise Invalid(
+            f"The time range from {start_ns} to {stop_ns} is empty.",
+            code="empty-range",
+            hint="Stop must be later than Start; both are UTC nanoseconds.",
+        )
+    directory = names.stream_directory(root, stream)
+    try:
+        held = contents(directory)
+        with Index(held) as index:
+            if not len(index) or index[0].first_ns >= stop_ns or index.total.last_ns < start_ns:
+                raise _outside(stream, index, start_ns, stop_ns)
+            begin, end = index.locate(start_ns), index.locate(stop_ns)
+    except OSError:
+        raise names.not_found(stream) from None
+    header = header_of(held.segments)
+    body = tuple(_between(held.segments, begin, end))
+    length = len(header) + sum(part.length for part in body)
+    first = held.segments[min(begin.segment, len(held.segments) - 1)].number
+    mark = f"{held.first_ns or 0:x}-{first:x}.{begin.offset:x}-{length:x}"
+    return Download(stream, (Part(len(header), head=header), *body), length, mark)
+
+
+def _between(segments: Sequence[Segment], begin: Place, end: Place) -> Iterator[Part]:
+    """The bytes from one place to another, segment by segment."""
+    for number, segment in enumerate(segments[begin.segment : end.segment + 1], begin.segment):
+        start = begin.offset if number == begin.segment else pcap.FILE_HEADER_BYTES
+        stop = min(end.offset, segment.length) if number == end.segment else segment.length
+        if start < stop:
+            yield Part(stop - start, start, path=segment.path)
+
+
+def _outside(stream: str, index: Index, start_ns: int, stop_ns: int) -> NotFound:
+    asked = f"Nothing of stream {stream} lies from {start_ns} to {stop_ns}"
+    if not len(index):
+        return NotFound(f"{asked}: it holds no packet.", code="outside-recording")
+    first_ns, last_ns = index[0].first_ns, index.total.last_ns
+    return NotFound(
+        f"{asked}: it was recorded from {first_ns} to {last_ns}.",
+        code="outside-recording",
+        hint="Times are UTC nanoseconds; /plain/split lists ranges that exist.",
+    )

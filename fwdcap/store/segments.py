@@ -17,7 +17,8 @@ from pathlib import Path
 from fwdcap import abi
 from fwdcap.store import checkpoint, pcap
 
-_SEGMENT = re.compile(r"(\d{6,})\.pcap")
+SUFFIX = ".pcap"
+_SEGMENT = re.compile(r"\d{6,}\.pcap")
 _ENTRY_BYTES = ctypes.sizeof(abi.IndexEntry)
 
 
@@ -26,8 +27,17 @@ class Segment:
     """One segment file and its readable length, the file's own header included."""
 
     number: int
-    path: Path
+    name: str  # the whole path; a text, for there may be thousands
     length: int
+
+    @property
+    def path(self) -> Path:
+        return Path(self.name)
+
+    @property
+    def index_name(self) -> str:
+        """The path of the index that belongs to it."""
+        return f"{self.name.removesuffix(SUFFIX)}.index"
 
     @property
     def record_bytes(self) -> int:
@@ -82,19 +92,19 @@ def header_of(segments: Sequence[Segment]) -> bytes:
 def _files(directory: Path) -> Iterator[Segment]:
     """The segment files there, in order, with their sizes as readable lengths."""
     with os.scandir(directory) as found:
-        names = sorted(entry.name for entry in found if _SEGMENT.fullmatch(entry.name))
-    for name in sorted(names, key=lambda name: int(name.partition(".")[0])):
-        path = directory / name
+        pcaps = [entry for entry in found if _SEGMENT.fullmatch(entry.name)]
+    for entry in sorted(pcaps, key=lambda entry: int(entry.name[: -len(SUFFIX)])):
         try:
-            yield Segment(int(name.partition(".")[0]), path, path.stat().st_size)
+            length = entry.stat().st_size
         except FileNotFoundError:
             continue
+        yield Segment(int(entry.name[: -len(SUFFIX)]), entry.path, length)
 
 
 def _committed(part: Segment, said: abi.Checkpoint) -> Segment:
     if part.number < said.segment:
         return part
-    return Segment(part.number, part.path, min(part.length, said.segment_bytes))
+    return Segment(part.number, part.name, min(part.length, said.segment_bytes))
 
 
 def _head(path: Path) -> bytes:
@@ -112,7 +122,7 @@ def _measured(files: Sequence[Segment]) -> Contents:
     last: int | None = None
     for part in files:
         try:
-            fd = os.open(part.path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(part.name, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             continue
         try:
@@ -120,7 +130,7 @@ def _measured(files: Sequence[Segment]) -> Contents:
             length, packets, last_here = _measure(fd, part, packets)
         finally:
             os.close(fd)
-        segments.append(Segment(part.number, part.path, length))
+        segments.append(Segment(part.number, part.name, length))
         first = first if first is not None or begin is None else begin.ns
         last = last if last_here is None else last_here
     return Contents(tuple(segments), packets, first, last)
@@ -142,7 +152,7 @@ def _measure(fd: int, part: Segment, before: int) -> tuple[int, int, int | None]
 def _last_entry(fd: int, part: Segment) -> abi.IndexEntry | None:
     """The last index entry whose record is there as the entry says."""
     try:
-        raw = part.path.with_suffix(".index").read_bytes()
+        raw = Path(part.index_name).read_bytes()
     except OSError:
         return None
     for at in range(len(raw) // _ENTRY_BYTES - 1, -1, -1):
