@@ -179,7 +179,7 @@ def xdp(view: View) -> Iterator[Check]:
 
 def senders(view: View) -> Iterator[Check]:
     """What arrived that shows offloads left on where packets are sent."""
-    for notice in status.from_reasons(view.reasons):
+    for notice in status.about_senders(view):
         yield Check("offloads", "failure", notice.message, notice.hint)
     if view.reasons.get(abi.Reason.DROP_NO_NEXT_HOP, 0):
         yield Check(

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fwdcap import __version__, abi
+from fwdcap import __version__
 from fwdcap.capture import folder, recorder
 from fwdcap.capture.accounts import Accounts, lookup
 from fwdcap.capture.captures import Captures
@@ -25,7 +25,7 @@ from fwdcap.capture.session import Place
 from fwdcap.config import Settings
 from fwdcap.control import doctor, routetable, status
 from fwdcap.control.backend import Backend
-from fwdcap.control.kernel import Kernel, missing, ownerless
+from fwdcap.control.kernel import Kernel, View, missing, ownerless
 from fwdcap.control.linkclock import LinkClock
 from fwdcap.control.routetable import RouteTable
 from fwdcap.errors import Conflict, FwdcapError, NotFound
@@ -147,7 +147,7 @@ class Service:
                 "total_bytes": used.total_bytes,
             },
             "uptime_s": _uptime_s(),
-            "warnings": [notice.to_dict() for notice in self._notices(view.reasons)],
+            "warnings": [notice.to_dict() for notice in self._notices(view)],
         }
 
     def captures(self) -> Body:
@@ -313,9 +313,9 @@ class Service:
             self._usage = (now_ns, usage)
         return usage
 
-    def _notices(self, reasons: Mapping[abi.Reason, int]) -> list[Notice]:
+    def _notices(self, view: View) -> list[Notice]:
         ours = (*self.accounts.notices, *self._route_notices)
-        return [*ours, *status.from_reasons(reasons)]
+        return [*ours, *status.about_senders(view)]
 
 
 def _uptime_s() -> int:

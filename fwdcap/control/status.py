@@ -14,6 +14,8 @@ from fwdcap.routes.model import Route, RuleKey, expand, route_dict
 Body = dict[str, Any]
 
 _DROP = "drop-"
+# A finished checksum looks like an unfinished one in one packet of 65,536.
+_FOUR_TIMES_CHANCE = 65536 // 4
 
 
 def datapath(view: View, link_since_ns: int) -> Body:
@@ -101,9 +103,11 @@ def _by_mode(counts: Sequence[int]) -> dict[str, int]:
     return {word(mode): int(counts[place]) for place, mode in enumerate(abi.Mode)}
 
 
-def from_reasons(reasons: Mapping[abi.Reason, int]) -> Iterable[Notice]:
+def about_senders(view: View) -> Iterable[Notice]:
     """What the counters say about the senders' interfaces."""
-    if reasons.get(abi.Reason.NOTE_UNFINISHED_CHECKSUM, 0):
+    reasons = view.reasons
+    matched = sum(counters.matched_packets for counters in view.counters.values())
+    if reasons.get(abi.Reason.NOTE_UNFINISHED_CHECKSUM, 0) > 3 + matched // _FOUR_TIMES_CHANCE:
         yield Notice(
             "unfinished-checksum",
             "Packets arrive with unfinished checksums, their receivers will throw them away.",

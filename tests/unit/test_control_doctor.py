@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from fwdcap.capture.notice import Notice
 from fwdcap.control import diskprobe, doctor
 from fwdcap.control.kernel import View
 from fwdcap.control.offline import Offline
+from fwdcap.routes.model import RuleKey
 
 pytestmark = pytest.mark.unit
 
@@ -78,9 +80,22 @@ def test_how_it_is_attached(view: View, level: str, said: str) -> None:
 
 
 def test_offloads_show_in_the_counters() -> None:
-    reasons = {abi.Reason.NOTE_UNFINISHED_CHECKSUM: 1, abi.Reason.DROP_NO_NEXT_HOP: 1}
+    reasons = {abi.Reason.NOTE_UNFINISHED_CHECKSUM: 4, abi.Reason.DROP_NO_NEXT_HOP: 1}
     checks = list(doctor.senders(View("forwarding", reasons=reasons)))
     assert levels(checks) == {"offloads": "failure", "next-hop": "warning"}
+
+
+@pytest.mark.parametrize(("matched", "looks", "told"), [(10**6, 40, False), (10**6, 100, True)])
+def test_a_checksum_that_looks_unfinished_by_chance_is_no_news(
+    matched: int, looks: int, told: bool
+) -> None:
+    key = RuleKey(0, IPv4Address("10.0.0.1"), IPv4Address("10.0.0.2"))
+    view = View(
+        "forwarding",
+        counters={key: abi.RuleCounters(matched_packets=matched)},
+        reasons={abi.Reason.NOTE_UNFINISHED_CHECKSUM: looks},
+    )
+    assert bool(list(doctor.senders(view))) is told
     assert list(doctor.senders(View("forwarding"))) == []
 
 
