@@ -8,9 +8,8 @@ the program makes of the first must be the other two.
 
 from __future__ import annotations
 
-import socket
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
@@ -90,7 +89,9 @@ def l4_checksum(protocol: int, ip: IP, data: bytes, coverage: int = 0) -> int:
     return int(checksum(in4_pseudoheader(protocol, plain, len(data)) + covered))
 
 
-def unfinished_checksum(protocol: int, source: IPv4Address, destination: IPv4Address, length: int):
+def unfinished_checksum(
+    protocol: int, source: IPv4Address | str, destination: IPv4Address | str, length: int
+) -> int:
     """What a sender with checksum offload leaves: the pseudo-header's bare sum."""
     plain = IP(src=str(source), dst=str(destination))
     return 0xFFFF ^ int(checksum(in4_pseudoheader(protocol, plain, length)))
@@ -203,13 +204,14 @@ def text(length: int) -> bytes:
     return bytes(n * 7 + (n >> 8) & 0xFF for n in range(length))
 
 
-def balanced_udp(source: IPv4Address, destination: IPv4Address, total: int) -> UDP:
-    """A datagram whose checksum between these addresses computes to `total`."""
-    trial = Sketch(udp(b"\0\0")).packet(source, destination, chksum=0)
-    trial[UDP].chksum = 0
-    data = bytes(trial)[20:]
-    now = l4_checksum(socket.IPPROTO_UDP, trial, data)
-    return udp(struct.pack("!H", (now - total) % 0xFFFF))
+def balanced(
+    header: Callable[..., Packet], source: IPv4Address, destination: IPv4Address, total: int
+) -> Packet:
+    """A packet of two bytes whose checksum between these addresses computes to `total`."""
+    built = bytes(Sketch(header(b"\0\0")).packet(source, destination))
+    at = 20 + (16 if header is tcp else 6)
+    now = int.from_bytes(built[at : at + 2], "big")
+    return header(((now - total) % 0xFFFF).to_bytes(2, "big"))
 
 
 def reassembled(frames: Iterable[bytes]) -> IP:

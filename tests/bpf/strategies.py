@@ -21,7 +21,7 @@ from packets import (
     Setup,
     Sketch,
     Way,
-    balanced_udp,
+    balanced,
     dccp,
     service_vlan,
     tcp,
@@ -108,6 +108,7 @@ PAYLOADS = st.one_of(
     st.binary(max_size=64),
 )
 SUMMED = st.sampled_from([tcp, tcp, udp, udp, udplite, dccp])
+BALANCED = st.sampled_from([udp, udplite, tcp])
 NUMBERS16 = st.integers(0, 0xFFFF)
 NUMBERS8 = st.integers(0, 0xFF)
 ZERO_OR_NEAR = st.sampled_from([0, 0, 1, 0xFFFE])
@@ -116,6 +117,12 @@ PROTOCOLS = st.one_of(st.sampled_from([6, 6, 17, 17, PROTO_DCCP, PROTO_UDPLITE])
 FLAGS = st.sampled_from(["DF", "DF", 0, "MF", 4, 7])
 TTLS = st.one_of(st.sampled_from([64, 255, 128, 2, 1, 0]), NUMBERS8)
 OPTIONS = st.binary(max_size=10).map(lambda raw: b"".join(bytes([b, b, 1, 0]) for b in raw))
+CONTRADICTIONS = st.one_of(
+    st.fixed_dictionaries({"version": st.integers(0, 15)}),
+    st.fixed_dictionaries({"ihl": st.integers(0, 15)}),
+    st.fixed_dictionaries({"ihl": st.integers(0, 15), "len": st.integers(0, 70)}),
+    st.fixed_dictionaries({"len": st.integers(0, 100)}),
+)
 FRAGMENTS = st.one_of(st.sampled_from([0, 0, 1, 2, 3, 8191]), st.integers(0, 8191))
 INNER_TAG = st.builds(vlan, st.integers(0, 4095), st.integers(0, 7))
 OUTER_TAG = st.one_of(INNER_TAG, st.builds(service_vlan, st.integers(0, 4095)))
@@ -141,7 +148,7 @@ def _summed(draw: st.DrawFn, way: Way) -> Packet:
     if draw(ONE_IN_FIVE):
         source = way.source if draw(EVENLY) else way.new_source
         destination = way.destination if draw(EVENLY) else way.new_destination
-        return balanced_udp(source, destination, draw(ZERO_OR_NEAR))
+        return balanced(draw(BALANCED), source, destination, draw(ZERO_OR_NEAR))
     return draw(SUMMED)(draw(PAYLOADS), sport=draw(NUMBERS16), dport=draw(NUMBERS16))
 
 
@@ -158,8 +165,9 @@ def sketch(draw: st.DrawFn, way: Way) -> Sketch:
 
 
 def odd_sketch(draw: st.DrawFn, way: Way) -> Sketch:
-    """Any fragment of anything, and checksums of any value."""
+    """Any fragment of anything, checksums of any value, a header that contradicts itself."""
     fields = {**draw(IP_FIELDS), "frag": draw(FRAGMENTS), "proto": draw(PROTOCOLS)}
+    fields.update(draw(CONTRADICTIONS) if draw(ONE_IN_FIVE) else {})
     data: Packet = Raw(draw(PAYLOADS))
     if draw(EVENLY):
         data = _summed(draw, way)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
+from harness import Bench
 from packets import (
     CAPTURE,
     CLIENT,
@@ -18,7 +19,7 @@ from packets import (
     Outcome,
     Setup,
     Sketch,
-    balanced_udp,
+    balanced,
     dccp,
     l4_checksum,
     no_operations,
@@ -31,8 +32,9 @@ from packets import (
     unfinished_checksum,
     vlan,
 )
-from scapy.layers.inet import IP, TCP, UDP
+from scapy.layers.inet import IP, TCP, UDP, in4_pseudoheader
 from scapy.packet import Raw
+from scapy.utils import checksum
 
 from fwdcap.abi import Reason
 
@@ -107,7 +109,7 @@ def test_a_sum_that_computes_to_zero_is_sent_as_ffff(
     relayed: Relayed, stage: int, source: object, destination: object
 ) -> None:
     """RFC 768; and what follows from there is right again."""
-    sketch = Sketch(balanced_udp(source, destination, 0))
+    sketch = Sketch(balanced(udp, source, destination, 0))
     outcome = relayed(TO_SERVER.received(sketch), route())
     assert outcome.copies[stage].frame[UDP_CHECKSUM] == b"\xff\xff"
     assert outcome.frame == TO_SERVER.sent(sketch)
@@ -116,7 +118,7 @@ def test_a_sum_that_computes_to_zero_is_sent_as_ffff(
 
 
 def test_a_sum_of_ffff_that_came_in_is_not_no_checksum(relayed: Relayed) -> None:
-    sketch = Sketch(balanced_udp(CLIENT, CAPTURE, 0))
+    sketch = Sketch(balanced(udp, CLIENT, CAPTURE, 0))
     received = TO_SERVER.received(sketch)
     assert received[UDP_CHECKSUM] == b"\xff\xff"
     outcome = relayed(received, route())
@@ -126,10 +128,7 @@ def test_a_sum_of_ffff_that_came_in_is_not_no_checksum(relayed: Relayed) -> None
 
 def test_a_udplite_sum_that_computes_to_zero_is_sent_as_ffff(relayed: Relayed) -> None:
     """RFC 3828, 3.1: a receiver refuses zero."""
-    sent = Sketch(udplite(b"\0\0" + text(20)))
-    blank = bytes(sent.packet(EGRESS, SERVER))[20:]
-    word = int.from_bytes(blank[6:8], "big").to_bytes(2, "big")
-    sketch = Sketch(udplite(word + text(20)))
+    sketch = Sketch(balanced(udplite, EGRESS, SERVER, 0))
     outcome = relayed(TO_SERVER.received(sketch), route())
     assert outcome.frame == TO_SERVER.sent(sketch)
     assert outcome.frame is not None
@@ -138,12 +137,32 @@ def test_a_udplite_sum_that_computes_to_zero_is_sent_as_ffff(relayed: Relayed) -
 
 def test_a_tcp_sum_that_computes_to_zero_stays_zero(relayed: Relayed) -> None:
     """Only UDP gives zero a meaning."""
-    plain = bytes(Sketch(tcp(b"\0\0")).packet(EGRESS, SERVER))[20:]
-    sketch = Sketch(tcp(plain[16:18]))
+    sketch = Sketch(balanced(tcp, EGRESS, SERVER, 0))
     outcome = relayed(TO_SERVER.received(sketch), route())
     assert outcome.frame == TO_SERVER.sent(sketch)
     assert outcome.frame is not None
     assert outcome.frame[14 + 20 + 16 : 14 + 20 + 18] == b"\0\0"
+
+
+def test_every_value_that_a_checksum_can_have(bench: Bench) -> None:
+    """All 65,536, so that every carry happens: the receiver's sum is zero each time."""
+    bench.install(route(recording=False))
+    frame = bytearray(TO_SERVER.received(Sketch(udp(b"\0\0"))))
+    pseudo_in, pseudo_out = (
+        in4_pseudoheader(17, IP(src=str(source), dst=str(destination)), 10)
+        for source, destination in ((CLIENT, CAPTURE), (EGRESS, SERVER))
+    )
+    for word in range(1 << 16):
+        frame[18:20] = frame[42:44] = word.to_bytes(2, "big")
+        frame[24:26] = frame[40:42] = b"\0\0"
+        frame[24:26] = checksum(bytes(frame[14:34])).to_bytes(2, "big")
+        frame[40:42] = (checksum(pseudo_in + frame[34:44]) or 0xFFFF).to_bytes(2, "big")
+        verdict, out = bench.send(bytes(frame))
+        assert verdict == "tx"
+        assert checksum(out[14:34]) == 0, f"header, {word:#06x}"
+        assert out[24:26] != b"\xff\xff", "zero of a header is written as zero"
+        assert checksum(pseudo_out + out[34:44]) == 0, f"UDP, {word:#06x}"
+        assert out[40:42] != b"\0\0", "no checksum at all"
 
 
 # ---- senders that leave the checksum to hardware ----
