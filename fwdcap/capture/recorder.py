@@ -150,14 +150,14 @@ def reports_within(stream: Path, recorder: Recorder, after: int, timeout_s: floa
 def drained(stream: Path, recorder: Recorder, patience_s: float) -> bool:
     """Tell it to write what is left and wait; False: no progress for `patience_s`, killed."""
     recorder.send(signal.SIGTERM)
-    packets = -1
+    before = report(stream)
     while not recorder.ended_within(patience_s):
-        found = report(stream)
-        if found is None or found.packets == packets:
+        now = report(stream)
+        if now is None or (before is not None and now.packets == before.packets):
             recorder.send(signal.SIGKILL)
             recorder.ended_within(patience_s)
             return False
-        packets = found.packets
+        before = now
     found = report(stream)
     return found is not None and found.state == abi.RecorderState.COMPLETE
 

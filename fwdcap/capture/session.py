@@ -179,13 +179,13 @@ class Session:
                 self._start_again(pins)
             except OSError as error:
                 log.warning("the recorder could not be started: %s", error)
-        process, self.process = self.process, None
-        if process is None:
+        if self.process is None:
             return False
         # Told to end before it has come up, it would leave what is in the ring.
-        recorder.reports_within(self.directory, process, self._before, START_PATIENCE_S)
-        clean = recorder.drained(self.directory, process, STOP_PATIENCE_S)
-        process.close()
+        recorder.reports_within(self.directory, self.process, self._before, START_PATIENCE_S)
+        clean = recorder.drained(self.directory, self.process, STOP_PATIENCE_S)
+        self.process.close()
+        self.process = None
         return clean
 
     def finish(

@@ -73,4 +73,8 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        click.echo(f"error: The system refused: {error.strerror or error}{where}.", err=True)
+        return 1
     return result if isinstance(result, int) else 0

@@ -101,11 +101,12 @@ class Kernel:
         """Remove the data path; returns what could not be restored. Raises Conflict."""
         with self._lock:
             path = self._need("detached")
-            lines = path.detach()
-            self._let_go()
-            self._detached = True
-            self._why = "Detached on request."
-            return lines or []
+            try:
+                return path.detach()
+            finally:  # whatever went wrong, it is not one to ask any more
+                self._let_go()
+                self._detached = True
+                self._why = "Detached on request."
 
     def close(self) -> None:
         """Let go of everything; the data path goes on forwarding."""

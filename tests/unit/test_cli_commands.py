@@ -276,6 +276,17 @@ def test_a_refusal_keeps_its_exit_code(capsys: Out, monkeypatch: pytest.MonkeyPa
     assert (code, err) == (1, "error: Another program is attached. Remove it.\n")
 
 
+def test_what_the_system_refuses_is_a_sentence_too(
+    capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied", "/sys/fs/bpf")
+
+    monkeypatch.setattr(daemon, "run", refused)
+    code, _, err = run("run", capsys)
+    assert (code, err) == (1, "error: The system refused: Permission denied (/sys/fs/bpf).\n")
+
+
 def test_tables_are_aligned() -> None:
     assert output.table(("A", "COUNT"), [("long name", "1"), ("b", "1,000")], right=(1,)) == (
         "A          COUNT\nlong name      1\nb          1,000"

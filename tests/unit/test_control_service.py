@@ -179,6 +179,21 @@ def test_detach_stops_the_capture_first(make: Make, machine: FakeMachine) -> Non
     assert daemon.tick() == []  # it does not come back by itself
 
 
+def test_a_detach_that_fails_half_way_leaves_nothing_to_be_asked(
+    make: Make, machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = make()
+    daemon.start()
+
+    def broken() -> list[str]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(machine.paths["cap0"], "detach", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        daemon.datapath_detach()
+    assert daemon.status()["datapath"]["state"] == "detached"
+
+
 def test_attach_after_detach(make: Make, machine: FakeMachine) -> None:
     daemon = make()
     daemon.start()
