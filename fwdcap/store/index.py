@@ -78,7 +78,8 @@ class Index:
         self._first_ns = first.first_ns
         sizes = (segment.record_bytes for segment in held.segments)
         self._sizes = list(accumulate(sizes, initial=first.bytes))
-        self.total = Totals(held.packets, self._sizes[-1], held.last_ns or 0)
+        packets = held.before.packets + held.packets
+        self.total = Totals(packets, self._sizes[-1], held.last_ns or 0)
 
     def __enter__(self) -> Index:
         return self

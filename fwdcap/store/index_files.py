@@ -90,8 +90,8 @@ def parts(held: Contents) -> list[Part]:
     for segment in held.segments:
         part = _part(segment, held)
         if not part.count and segment.record_bytes:
-            before = _up_to(held.segments, found)
-            made = _walk(segment, pcap.FILE_HEADER_BYTES, before, held.first_ns or 0).entries
+            before = _up_to(held, found)
+            made = _walk(segment, pcap.FILE_HEADER_BYTES, before, held.anchor_ns or 0).entries
             part = Part(part.path, len(made) // ENTRY_BYTES, made)
         found.append(part)
     return found
@@ -125,9 +125,9 @@ def _pointing_inside(path: str, count: int, length: int) -> int:
     return count
 
 
-def _up_to(segments: Sequence[Segment], found: Sequence[Part]) -> Totals:
+def _up_to(held: Contents, found: Sequence[Part]) -> Totals:
     """The stream up to the end of the last of the parts found so far."""
-    for segment, part in zip(reversed(segments[: len(found)]), reversed(found), strict=True):
+    for segment, part in zip(reversed(held.segments[: len(found)]), reversed(found), strict=True):
         if part.count:
             files = Files([part])
             try:
@@ -136,7 +136,7 @@ def _up_to(segments: Sequence[Segment], found: Sequence[Part]) -> Totals:
                 files.close()
             before = Totals(last.packets, last.bytes, last.previous_ns)
             return _walk(segment, last.offset, before, last.first_ns).totals
-    return Totals()
+    return held.before
 
 
 def _walk(segment: Segment, offset: int, before: Totals, first_ns: int) -> Scan:

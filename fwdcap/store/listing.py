@@ -25,8 +25,7 @@ def open_splits(root: Path, stream: str, view: View) -> Iterator[Split]:
         index = Index(held)
     except OSError:
         raise names.not_found(stream) from None
-    # The recorder's first packet, which retention may have removed.
-    return _taken(index, view, held.checkpoint.first_ns if held.checkpoint else 0)
+    return _taken(index, view, held.anchor_ns or 0)
 
 
 def _taken(index: Index, view: View, anchor_ns: int) -> Iterator[Split]:

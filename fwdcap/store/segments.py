@@ -3,6 +3,10 @@
 The checkpoint says it; where it is missing or torn the files are measured: from
 the last index entry on, record by record, to the first that cannot be one. A
 preallocated or half-written tail is never handed out.
+
+Retention may have removed the first segments. Index entries and checkpoint
+count the whole stream, so what was removed is what the first kept entry has
+before it: that is known from the files alone, whatever moment it is.
 """
 
 from __future__ import annotations
@@ -11,11 +15,13 @@ import ctypes
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fwdcap import abi
-from fwdcap.store import checkpoint, pcap
+from fwdcap.errors import Unavailable
+from fwdcap.store import checkpoint, names, pcap, places, stream_json
+from fwdcap.store.indexer import Totals
 
 SUFFIX = ".pcap"
 _SEGMENT = re.compile(r"\d{6,}\.pcap")
@@ -29,6 +35,7 @@ class Segment:
     number: int
     name: str  # the whole path; a text, for there may be thousands
     length: int
+    away: bool = False  # in an archive that cannot be read now
 
     @property
     def path(self) -> Path:
@@ -47,7 +54,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a stream holds; times are UTC nanoseconds, None where no record is there."""
+    """What a stream holds; times are UTC nanoseconds, None where no record is there.
+
+    `before` is what retention removed; `anchor_ns` the time of the stream's
+    first packet, whether or not it is still there. `away` are segments in an
+    archive that cannot be read; they are counted, but not among `segments`.
+    """
 
     segments: tuple[Segment, ...]
     packets: int = 0
@@ -55,29 +67,67 @@ class Contents:
     last_ns: int | None = None
     lost: int = 0
     checkpoint: abi.Checkpoint | None = None
+    before: Totals = field(default_factory=Totals)
+    anchor_ns: int | None = None
+    away: tuple[int, ...] = ()
+    removed_segments: int = 0
 
     @property
     def size_bytes(self) -> int:
         """The exact length of the stream as one pcap file."""
+        if self.away and self.checkpoint is not None:
+            return pcap.FILE_HEADER_BYTES + self.checkpoint.bytes - self.before.bytes
         return pcap.FILE_HEADER_BYTES + sum(part.record_bytes for part in self.segments)
 
 
-def contents(directory: Path) -> Contents:
-    """What is readable in a stream's directory now; raises OSError only if it is not there."""
+def contents(directory: Path, *, partly: bool = False) -> Contents:
+    """What is readable in a stream's directory now; raises OSError only if it is not there.
+
+    Raises Unavailable where some of it is in an archive that cannot be read,
+    unless `partly`: then what can be known without that.
+    """
     # In this order: a segment that is begun meanwhile is then not yet of the stream.
     said = checkpoint.read(directory / checkpoint.FILE)
     files = list(_files(directory))
+    if not partly and any(part.away for part in files):
+        raise archive_away(directory.name)
     if said is None:
-        return _measured(files)
-    committed = tuple(_committed(part, said) for part in files if part.number <= said.segment)
+        return _measured(directory, files)
+    kept = tuple(_committed(part, said) for part in files if part.number <= said.segment)
+    before, first_ns = Totals(), said.first_ns or None
+    if kept and kept[0].number:
+        before, first_ns = _removed(directory, kept, said)
     return Contents(
-        segments=committed,
-        packets=said.packets,
-        first_ns=said.first_ns or None,
+        segments=tuple(part for part in kept if not part.away),
+        packets=said.packets - before.packets,
+        first_ns=first_ns,
         last_ns=said.last_ns or None,
         lost=sum(said.lost_records),
         checkpoint=said,
+        before=before,
+        anchor_ns=said.first_ns or None,
+        away=tuple(part.number for part in kept if part.away),
+        removed_segments=kept[0].number if kept else 0,
     )
+
+
+def archive_away(stream: str) -> Unavailable:
+    """The refusal everybody gives for a stream that is partly in an archive that is not there."""
+    return Unavailable(
+        f"Part of stream {names.shorten(stream)} is in the archive, which cannot be read.",
+        code="archive-away",
+        hint="Mount it where [store] archive says.",
+    )
+
+
+def first_entry(index_name: str) -> abi.IndexEntry | None:
+    """The first entry of that index; None where there is none."""
+    try:
+        with open(index_name, "rb") as file:
+            raw = file.read(_ENTRY_BYTES)
+    except OSError:
+        return None
+    return abi.IndexEntry.from_buffer_copy(raw) if len(raw) == _ENTRY_BYTES else None
 
 
 def header_of(segments: Sequence[Segment]) -> bytes:
@@ -94,17 +144,53 @@ def _files(directory: Path) -> Iterator[Segment]:
     with os.scandir(directory) as found:
         pcaps = [entry for entry in found if _SEGMENT.fullmatch(entry.name)]
     for entry in sorted(pcaps, key=lambda entry: int(entry.name[: -len(SUFFIX)])):
-        try:
-            length = entry.stat().st_size
-        except FileNotFoundError:
+        number, linked = int(entry.name[: -len(SUFFIX)]), entry.is_symlink()
+        if linked and not places.is_archived(directory, entry.name):
             continue
-        yield Segment(int(entry.name[: -len(SUFFIX)]), entry.path, length)
+        try:
+            yield Segment(number, entry.path, entry.stat().st_size)
+        except OSError:
+            if linked and os.path.lexists(entry.path):
+                yield Segment(number, entry.path, 0, away=True)
 
 
 def _committed(part: Segment, said: abi.Checkpoint) -> Segment:
-    if part.number < said.segment:
+    if part.number < said.segment or part.away:
         return part
     return Segment(part.number, part.name, min(part.length, said.segment_bytes))
+
+
+def _removed(
+    directory: Path, kept: Sequence[Segment], said: abi.Checkpoint
+) -> tuple[Totals, int | None]:
+    """What was removed of a stream before the first of these segments, and its first time now."""
+    entry = first_entry(kept[0].index_name)
+    if entry is not None:
+        return Totals(entry.packets, entry.bytes, entry.previous_ns), entry.first_ns
+    words = stream_json.read(directory / stream_json.FILE)
+    if words is not None and words.removed.get("segments") == kept[0].number:
+        return Totals(words.removed["packets"], words.removed["bytes"]), _first_ns(kept[0])
+    if any(part.away for part in kept):
+        return Totals(), None
+    packets = sum(sum(1 for _ in _heads(part)) for part in kept)
+    size = sum(part.record_bytes for part in kept)
+    return Totals(said.packets - packets, said.bytes - size), _first_ns(kept[0])
+
+
+def _first_ns(part: Segment) -> int | None:
+    return next((head.ns for head in _heads(part)), None)
+
+
+def _heads(part: Segment) -> Iterator[pcap.RecordHead]:
+    """The records of a segment; none where it cannot be read."""
+    try:
+        fd = os.open(part.name, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        yield from pcap.walk(fd, pcap.FILE_HEADER_BYTES, part.length)
+    finally:
+        os.close(fd)
 
 
 def _head(path: Path) -> bytes:
@@ -115,9 +201,12 @@ def _head(path: Path) -> bytes:
         return b""
 
 
-def _measured(files: Sequence[Segment]) -> Contents:
+def _measured(directory: Path, files: Sequence[Segment]) -> Contents:
     segments: list[Segment] = []
-    packets = 0
+    removed_segments = files[0].number if files else 0
+    entry = first_entry(files[0].index_name) if removed_segments else None
+    before = Totals(entry.packets, entry.bytes, entry.previous_ns) if entry else Totals()
+    packets = before.packets
     first: int | None = None
     last: int | None = None
     for part in files:
@@ -133,7 +222,17 @@ def _measured(files: Sequence[Segment]) -> Contents:
         segments.append(Segment(part.number, part.name, length))
         first = first if first is not None or begin is None else begin.ns
         last = last if last_here is None else last_here
-    return Contents(tuple(segments), packets, first, last)
+    words = stream_json.read(directory / stream_json.FILE) if removed_segments else None
+    return Contents(
+        segments=tuple(segments),
+        packets=packets - before.packets,
+        first_ns=first,
+        last_ns=last,
+        before=before,
+        anchor_ns=(words.original_first_ns if words else None) or first,
+        away=tuple(part.number for part in files if part.away),
+        removed_segments=removed_segments,
+    )
 
 
 def _measure(fd: int, part: Segment, before: int) -> tuple[int, int, int | None]:

@@ -25,7 +25,8 @@ class StreamInfo:
     """One stream; times are UTC nanoseconds, None where unknown or (first, last) no record.
 
     `size_bytes` is the exact size of the stream as one pcap, of a running one
-    up to what is committed. `packets` counts records.
+    up to what is committed. `packets` counts records. Of a `trimmed` stream
+    retention has removed the beginning: all numbers are of what is left.
     """
 
     name: str
@@ -41,6 +42,7 @@ class StreamInfo:
     snaplen: int = 0
     routes: tuple[Mapping[str, Any], ...] = ()
     problem: str = ""
+    trimmed: bool = False
 
 
 def list_streams(root: Path) -> list[StreamInfo]:
@@ -76,12 +78,12 @@ def _info(root: Path, stream: str) -> StreamInfo | None:
     """That directory as a stream; None where it is not one, or gone meanwhile."""
     try:
         directory = names.stream_directory(root, stream)
-        held = contents(directory)
+        held = contents(directory, partly=True)
         created_ns = directory.stat().st_mtime_ns
     except (NotFound, OSError):
         return None
     words = stream_json.read(directory / stream_json.FILE)
-    if words is None and held.checkpoint is None and not held.segments:
+    if words is None and held.checkpoint is None and not (held.segments or held.away):
         return None
     if words is None:
         return _without_words(stream, held, created_ns)
@@ -98,7 +100,8 @@ def _info(root: Path, stream: str) -> StreamInfo | None:
         lost=_lost(words, held),
         snaplen=words.snaplen,
         routes=words.routes,
-        problem="" if held.checkpoint else _NO_CHECKPOINT,
+        problem=_problem(held),
+        trimmed=held.removed_segments > 0,
     )
 
 
@@ -120,9 +123,17 @@ def _without_words(stream: str, held: Contents, created_ns: int) -> StreamInfo:
         packets=held.packets,
         size_bytes=held.size_bytes,
         lost=held.lost,
-        problem=_NO_WORDS,
+        problem=_AWAY if held.away else _NO_WORDS,
+        trimmed=held.removed_segments > 0,
     )
 
 
+def _problem(held: Contents) -> str:
+    if held.away:
+        return _AWAY
+    return "" if held.checkpoint else _NO_CHECKPOINT
+
+
+_AWAY = "Part of it is in the archive, which cannot be read."
 _NO_WORDS = "Its stream.json is missing or damaged: times are those of its packets."
 _NO_CHECKPOINT = "Its checkpoint is missing or damaged: counted from its packets."

@@ -29,6 +29,9 @@ class StreamJson:
     `routes` is the table as it was at the start, `changes` what became of it
     since. `counters` holds received_packets, error_packets, emitted_records,
     emitted_bytes and lost (reason → records); it is empty until the stop.
+    Of a stream that retention has `trimmed`, `original_first_ns` is the time of
+    the first packet it had, `removed` its segments, packets and bytes (record
+    headers included) that are gone.
     """
 
     name: str
@@ -47,6 +50,9 @@ class StreamJson:
     first_loss_ns: int | None = None
     last_loss_ns: int | None = None
     link_since_ns: int | None = None
+    trimmed: bool = False
+    original_first_ns: int | None = None
+    removed: Mapping[str, int] = field(default_factory=dict)
     format: int = FORMAT
 
     @property
@@ -75,6 +81,8 @@ def parse(raw: object) -> StreamJson | None:
     if not all(_fits(known[name], _KINDS[name]) for name in known):
         return None
     if not known.keys() >= _REQUIRED or known["state"] not in get_args(State):
+        return None
+    if not _counts(known.get("removed", {})):
         return None
     for name in ("routes", "changes"):
         known[name] = tuple(part for part in known.get(name, ()) if isinstance(part, dict))
@@ -123,8 +131,17 @@ _KINDS: Mapping[str, type] = {
     "first_loss_ns": int,
     "last_loss_ns": int,
     "link_since_ns": int,
+    "trimmed": bool,
+    "original_first_ns": int,
+    "removed": dict,
 }
 
 
 def _fits(value: object, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+    return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+
+
+def _counts(removed: Mapping[str, object]) -> bool:
+    """Has `removed` all of its numbers, or nothing?"""
+    keys = ("segments", "packets", "bytes")
+    return not removed or all(_fits(removed.get(key), int) for key in keys)
