@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,21 +128,34 @@ def attach(
         )
     pins.mount_bpffs()
     directory = pins.generation_directory(interface)
-    directory.mkdir(parents=True, exist_ok=True)
-    link_fd = _own_link(directory, info.ifindex)
-    _refuse_stranger(interface, info.ifindex, link_fd)
-    program, maps = load_program(directory, ring_bytes=ring_bytes, unmatched_drop=unmatched_drop)
-    try:
-        prepare_capture(maps, info.mtu)
-        why = ""
-        if link_fd >= 0:
-            libbpf.replace_program(link_fd, program.program("fwdcap"))
-        else:
-            link_fd, why = _new_link(program.program("fwdcap"), info, xdp)
-            libbpf.pin(link_fd, directory / "link")
-    finally:
-        program.close()
+    with _nothing_left_of(directory):
+        link_fd = _own_link(directory, info.ifindex)
+        _refuse_stranger(interface, info.ifindex, link_fd)
+        program, maps = load_program(
+            directory, ring_bytes=ring_bytes, unmatched_drop=unmatched_drop
+        )
+        with contextlib.closing(program):
+            prepare_capture(maps, info.mtu)
+            why = ""
+            if link_fd >= 0:
+                libbpf.replace_program(link_fd, program.program("fwdcap"))
+            else:
+                link_fd, why = _new_link(program.program("fwdcap"), info, xdp)
+                libbpf.pin(link_fd, directory / "link")
     return Objects(directory, link_fd, maps), why
+
+
+@contextlib.contextmanager
+def _nothing_left_of(directory: Path) -> Iterator[None]:
+    """Make the directory; should the block fail, take it away again if it is new."""
+    new = not directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if new:
+            pins.remove(directory)
+        raise
 
 
 def _own_link(directory: Path, ifindex: int) -> int:

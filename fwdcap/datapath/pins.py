@@ -8,6 +8,7 @@ the namespace's cookie joins the name (inode numbers are reused, cookies never).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -70,14 +71,25 @@ def mount_bpffs() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(
-            f"bpffs is not mounted at {BPFFS} and cannot be: {done.stderr.strip()}.",
+            f"bpffs is not mounted at {BPFFS} and cannot be: {_first_line(done.stderr)}.",
             code="bpffs-missing",
             hint=f"Mount it as root: {' '.join(command)}",
         )
 
 
 def remove(directory: Path) -> None:
-    """Unpin everything of an interface; the kernel frees what nobody else holds."""
+    """Unpin everything in it; the kernel frees what nobody else holds.
+
+    Parents that are empty then go as well, up to our own root.
+    """
     shutil.rmtree(directory, ignore_errors=True)
-    if ROOT.is_dir() and not any(ROOT.iterdir()):
-        ROOT.rmdir()
+    for parent in directory.parents:
+        if not parent.is_relative_to(ROOT):
+            break
+        with contextlib.suppress(OSError):  # not empty
+            parent.rmdir()
+
+
+def _first_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[0].rstrip(".") if lines else "mount(8) does not say why"
