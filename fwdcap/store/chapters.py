@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,7 +48,8 @@ def chapters(root: Path, streams: Sequence[str], wanted: Wanted) -> list[Chapter
     for name in wanted.routes:
         if not any(source.ids((name,)) for source in found):
             raise _no_such_route(name, found)
-    return [source.chapter(wanted) for source in matching]
+    made = [source.chapter(wanted) for source in matching]
+    return made if len(made) < 2 else [_told_apart(chapter) for chapter in made]
 
 
 class _Source:
@@ -102,6 +104,15 @@ class _Source:
             system=f"{platform.system()} {platform.release()}",
             application=f"fwdcap {__version__}",
         )
+
+
+def _told_apart(chapter: Chapter) -> Chapter:
+    """Its interfaces with the stream in their descriptions: names repeat from stream to stream."""
+    named = (
+        replace(each, description=f"{chapter.stream}: {each.description}")
+        for each in chapter.interfaces
+    )
+    return replace(chapter, interfaces=tuple(named))
 
 
 def losses(words: StreamJson | None, held: Contents) -> dict[str, int]:

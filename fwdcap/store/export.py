@@ -93,6 +93,10 @@ class ExportProcess:
         self._limits = limits
         self._first = b""
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def begin(self) -> ExportProcess:
         """Waits for the first bytes, the file's header; raises Invalid or Unavailable."""
         self._first = self._next(CHUNK_BYTES)
@@ -113,7 +117,8 @@ class ExportProcess:
             yield chunk
 
     def close(self) -> None:
-        """Ends the process if it still runs."""
+        """Ends the process if it still runs; there is nothing more to read then."""
+        self._first = b""
         if self._child.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 self._child.kill()
@@ -163,7 +168,7 @@ def open_export(
 def open_exports(
     root: Path, streams: Sequence[str], export: Export, limits: Limits = Limits()
 ) -> ExportProcess:
-    """Several streams as one file, in the order given: in pcapng a section each."""
+    """Several streams as one file, in the order given: in pcapng with their own interfaces."""
     base = root / "streams"
     wanted = arguments(export)
     plan = scanplan.encode(chapters(root, streams, export))

@@ -12,7 +12,8 @@
  * order open, then per stream begin, records, end; then close.
  */
 struct emitter {
-	int (*open)(struct output *output, const struct options *options, void **state);
+	int (*open)(struct output *output, const struct options *options, const struct plan *plan,
+		    void **state);
 	int (*begin)(void *state, const struct plan_stream *stream, __u32 link_type);
 	int (*records)(void *state, const struct batch *batch);
 	int (*end)(void *state);
@@ -22,7 +23,7 @@ struct emitter {
 /* Nanosecond pcap: one header, then the records as they are stored. */
 extern const struct emitter emit_pcap;
 
-/* pcapng: a section a stream, an interface a route and mode. */
+/* pcapng: one section, an interface for each route and mode of each stream. */
 extern const struct emitter emit_pcapng;
 
 /* How much of @record is wanted. */

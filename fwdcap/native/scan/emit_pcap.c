@@ -14,10 +14,12 @@ struct pcap {
 	bool begun;
 };
 
-static int pcap_open(struct output *output, const struct options *options, void **state)
+static int pcap_open(struct output *output, const struct options *options, const struct plan *plan,
+		     void **state)
 {
 	struct pcap *pcap = calloc(1, sizeof(*pcap));
 
+	(void)plan;
 	if (!pcap)
 		return -ENOMEM;
 	pcap->output = output;

@@ -15,12 +15,17 @@
 #define GAPS_TOGETHER 16    /* comments of one packet */
 #define NAME_BYTES 48
 #define FILTERS_BYTES 49152U
+#define COMMENTS_BYTES (256U << 10)
 
 struct pcapng {
 	struct output *output;
 	__u32 snaplen;
 	char *filters; /* as an option's value; NULL: none that fit */
 	size_t filters_bytes;
+
+	const struct plan *plan;
+	bool begun;
+	__u32 next_id; /* of an interface */
 
 	const struct plan_stream *stream;
 	__u32 link_type;
@@ -50,7 +55,8 @@ static int join_filters(struct pcapng *pcapng, const struct options *options)
 	return 0;
 }
 
-static int pcapng_open(struct output *output, const struct options *options, void **state)
+static int pcapng_open(struct output *output, const struct options *options,
+		       const struct plan *plan, void **state)
 {
 	struct pcapng *pcapng = calloc(1, sizeof(*pcapng));
 
@@ -59,27 +65,46 @@ static int pcapng_open(struct output *output, const struct options *options, voi
 		return -ENOMEM;
 	pcapng->output = output;
 	pcapng->snaplen = options->snaplen;
+	pcapng->plan = plan;
 	return join_filters(pcapng, options);
 }
 
-/* Of more comments than fit a piece of output the first are kept. */
+/* Those of all streams, as many as fit; @block NULL: only adds up their length. */
+static size_t put_comments(const struct plan *plan, struct block *block)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < plan->nr_streams; i++) {
+		const struct plan_stream *stream = &plan->streams[i];
+
+		for (size_t j = 0; j < stream->nr_comments; j++) {
+			if (bytes + text_bytes(stream->comments[j]) > COMMENTS_BYTES)
+				return bytes;
+			bytes += text_bytes(stream->comments[j]);
+			if (block)
+				put_text(block, OPTION_COMMENT, stream->comments[j]);
+		}
+	}
+	return bytes;
+}
+
+/*
+ * One for all streams: tools that read several (tshark 4.0) take the interfaces
+ * of the second for those of the first.
+ */
 static int write_section(struct pcapng *pcapng)
 {
 	const struct plan_stream *stream = pcapng->stream;
 	const __u16 version[2] = { 1, 0 };
 	const __u64 length = PCAPNG_LENGTH_UNKNOWN;
-	size_t bytes = 64 + text_bytes(stream->hardware) + text_bytes(stream->os) +
-		       text_bytes(stream->application), kept;
 	struct block block;
 	unsigned char *at;
 	int err;
 
-	for (kept = 0; kept < stream->nr_comments; kept++) {
-		if (bytes + text_bytes(stream->comments[kept]) > OUTPUT_PIECE_BYTES)
-			break;
-		bytes += text_bytes(stream->comments[kept]);
-	}
-	at = output_room(pcapng->output, bytes, &err);
+	at = output_room(pcapng->output,
+			 64 + text_bytes(stream->hardware) + text_bytes(stream->os) +
+				 text_bytes(stream->application) +
+				 put_comments(pcapng->plan, NULL), &err);
 	if (!at)
 		return err;
 	block = block_begin(at, PCAPNG_SECTION);
@@ -89,8 +114,7 @@ static int write_section(struct pcapng *pcapng)
 	put_text(&block, SECTION_HARDWARE, stream->hardware);
 	put_text(&block, SECTION_OS, stream->os);
 	put_text(&block, SECTION_APPLICATION, stream->application);
-	for (size_t i = 0; i < kept; i++)
-		put_text(&block, OPTION_COMMENT, stream->comments[i]);
+	put_comments(pcapng->plan, &block);
 	put_u32(&block, OPTION_END);
 	output_put(pcapng->output, block_end(&block));
 	return 0;
@@ -135,7 +159,7 @@ static int write_interface(struct pcapng *pcapng, struct interface *interface)
 		put_option(&block, INTERFACE_FILTER, pcapng->filters, pcapng->filters_bytes);
 	put_u32(&block, OPTION_END);
 	output_put(pcapng->output, block_end(&block));
-	interface->id = pcapng->interfaces.next_id++;
+	interface->id = pcapng->next_id++;
 	interface->written = true;
 	return 0;
 }
@@ -152,8 +176,9 @@ static int pcapng_begin(void *state, const struct plan_stream *stream, __u32 lin
 	pcapng->last_ns = 0;
 	interfaces_free(interfaces);
 	err = interfaces_init(interfaces, stream);
-	if (!err)
+	if (!err && !pcapng->begun)
 		err = write_section(pcapng);
+	pcapng->begun = true;
 	if (interfaces->count <= EARLY_INTERFACES)
 		for (size_t i = 0; i < interfaces->count && !err; i++)
 			err = write_interface(pcapng, &interfaces->items[i]);
@@ -266,7 +291,7 @@ static int pcapng_records(void *state, const struct batch *batch)
 static int write_statistics(struct pcapng *pcapng, const struct interface *interface)
 {
 	const struct plan_interface *plan = interface->plan;
-	size_t due = interface->id == 0 ? due_gaps(pcapng, UINT64_MAX) : 0;
+	size_t due = due_gaps(pcapng, UINT64_MAX);
 	struct block block;
 	unsigned char *at;
 	int err;
@@ -302,12 +327,13 @@ static int pcapng_end(void *state)
 	struct interface *interface;
 	int err = 0;
 
-	/* A section without any interface is not opened by libpcap. */
-	if (!pcapng->interfaces.count && !interfaces_unknown(&pcapng->interfaces))
+	/* A file without any interface is not opened by libpcap. */
+	if (!pcapng->interfaces.count && !pcapng->next_id &&
+	    !interfaces_unknown(&pcapng->interfaces))
 		return -ENOMEM;
 	for (size_t i = 0; i < pcapng->interfaces.count && !err; i++) {
 		interface = &pcapng->interfaces.items[i];
-		if (!interface->written && (has_losses(interface) || !pcapng->interfaces.next_id))
+		if (!interface->written && (has_losses(interface) || !pcapng->next_id))
 			err = write_interface(pcapng, interface);
 		if (!err && interface->written)
 			err = write_statistics(pcapng, interface);

@@ -127,6 +127,9 @@ int filter_compile(struct bpf_program *program, const char *text, size_t number)
 
 	if (!try(program, text, true, error))
 		return 0;
+	/* What it says at the end of its memory. */
+	if (!strcmp(error, "malloc"))
+		return refuse(-EINVAL, "filter %zu at 0: it takes too much memory", number);
 	for (char *c = error; *c; c++)
 		if (iscntrl((unsigned char)*c))
 			*c = ' ';

@@ -8,14 +8,14 @@
 /* What a tag can invent; records beyond share the interface of the untagged. */
 #define INTERFACES_MAX (1U << 16)
 
-/* One (route, mode) of a section. */
+/* One (route, mode) of a stream. */
 struct interface {
 	__u32 route_id;
 	__u32 mode;
 	const struct plan_interface *plan; /* NULL: nobody named it */
 	bool untagged;
 	bool written;
-	__u32 id; /* in the section, once written */
+	__u32 id; /* in the file, once written */
 	__u64 delivered;
 };
 
@@ -26,7 +26,6 @@ struct interfaces {
 	size_t room;
 	__u32 *slots; /* position in items + 1, 0: free */
 	size_t nr_slots; /* a power of two */
-	__u32 next_id;
 };
 
 /* Those the plan names, in its order. */

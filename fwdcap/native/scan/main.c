@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 	struct predicate predicate = {};
 	struct plan plan = {};
 	struct scan *scan = NULL;
-	int code = EXIT_USAGE;
+	int err, code = EXIT_USAGE;
 
 	signal(SIGPIPE, SIG_IGN);
 	if (options_parse(&options, argc, argv))
@@ -72,9 +72,10 @@ int main(int argc, char **argv)
 		code = EXIT_SUCCESS;
 		goto free;
 	}
-	if (plan_read(&plan, STDIN_FILENO))
+	err = plan_read(&plan, STDIN_FILENO);
+	code = err == -EINVAL ? EXIT_USAGE : EXIT_FAILURE;
+	if (err)
 		goto free;
-	code = EXIT_FAILURE;
 	scan = calloc(1, sizeof(*scan));
 	if (!scan) {
 		refuse(-ENOMEM, "cannot begin: %m");

@@ -109,7 +109,7 @@ int scan_run(struct scan *scan, size_t chunk_bytes)
 	scan->tags.fd = -1;
 	err = reader_init(&scan->reader, chunk_bytes);
 	if (!err)
-		err = scan->emitter->open(scan->output, scan->options, &scan->state);
+		err = scan->emitter->open(scan->output, scan->options, scan->plan, &scan->state);
 	if (err) {
 		refuse(err, "cannot begin: %m");
 		goto close;

@@ -27,6 +27,7 @@
 
 #define HEAD_BYTES 3
 #define SMALL_READ_BYTES 61
+#define LARGE_READ_BYTES 4096
 #define PATH_BYTES 32
 #define WINDOW_NS 1000000000000000000ULL
 
@@ -64,7 +65,7 @@ static void run(const struct options *options, const struct plan *plan, int flag
 	scan->predicate = &predicate;
 	scan->emitter = flags & FUZZ_PCAPNG ? &emit_pcapng : &emit_pcap;
 	scan->output = &output;
-	scan_run(scan, flags & FUZZ_SMALL_READS ? SMALL_READ_BYTES : READER_BYTES);
+	scan_run(scan, flags & FUZZ_SMALL_READS ? SMALL_READ_BYTES : LARGE_READ_BYTES);
 	output_free(&output);
 	predicate_free(&predicate);
 	close(sink);
