@@ -197,15 +197,19 @@ static size_t due_gaps(const struct pcapng *pcapng, __u64 ns)
 	return due;
 }
 
+static const struct plan_gap *next_gap(const struct pcapng *pcapng, size_t ahead)
+{
+	return &pcapng->stream->gaps[pcapng->next_gap + ahead];
+}
+
 /* Says the next @due gaps; of too many, how many more there are. */
 static void put_gaps(struct pcapng *pcapng, struct block *block, size_t due)
 {
-	const struct plan_gap *gaps = pcapng->stream->gaps + pcapng->next_gap;
 	size_t said = due > GAPS_TOGETHER ? GAPS_TOGETHER : due;
 	char more[NAME_BYTES];
 
 	for (size_t i = 0; i < said; i++)
-		put_text(block, OPTION_COMMENT, gaps[i].text);
+		put_text(block, OPTION_COMMENT, next_gap(pcapng, i)->text);
 	if (said < due) {
 		snprintf(more, sizeof(more), "and %zu more gaps", due - said);
 		put_text(block, OPTION_COMMENT, more);
@@ -215,11 +219,10 @@ static void put_gaps(struct pcapng *pcapng, struct block *block, size_t due)
 
 static size_t gaps_bytes(const struct pcapng *pcapng, size_t due)
 {
-	const struct plan_gap *gaps = pcapng->stream->gaps + pcapng->next_gap;
 	size_t bytes = due ? option_bytes(NAME_BYTES) : 0;
 
 	for (size_t i = 0; i < due && i < GAPS_TOGETHER; i++)
-		bytes += text_bytes(gaps[i].text);
+		bytes += text_bytes(next_gap(pcapng, i)->text);
 	return bytes;
 }
 
