@@ -16,6 +16,7 @@ import struct
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from packets import Copy, CpuNumbers, Entry, Outcome, Setup, Tally
 
@@ -185,7 +186,7 @@ class Bench:
         raw = self._maps["rule_counters"].per_cpu(_key(entry.slot))
         values = _COUNTERS.unpack(bytes(codec.sum_counters(raw)))
         assert not any(values[11:]), "reserved counters are not used"
-        return Tally(*values[:5], recorded=values[5:8], lost=values[8:11])
+        return Tally(*values[:5], values[5:8], values[8:11])
 
     def reasons(self) -> dict[abi.Reason, int]:
         """The reasons that were counted."""
@@ -202,13 +203,14 @@ class Bench:
         for cpu in range(len(self._states) // _CPU_STATE.size):
             assert cpu == self.cpu or not any(self._state(cpu)), f"CPU {cpu} counted"
         values = self._state(self.cpu)
-        return CpuNumbers(*values[:5], lost=values[5:9])
+        return CpuNumbers(*values[:5], values[5:9])
 
     def loss_times_ns(self) -> tuple[int, int]:
         """Monotonic time of the first and the last lost record, 0 when there is none."""
-        return self._state(self.cpu)[9:11]
+        first_ns, last_ns = self._state(self.cpu)[9:11]
+        return first_ns, last_ns
 
-    def _state(self, cpu: int) -> tuple[int, ...]:
+    def _state(self, cpu: int) -> tuple[Any, ...]:
         return _CPU_STATE.unpack_from(self._states, cpu * _CPU_STATE.size)
 
 

@@ -6,6 +6,7 @@ which takes ten times as long as the frame does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -149,7 +150,8 @@ def _summed(draw: st.DrawFn, way: Way) -> Packet:
         source = way.source if draw(EVENLY) else way.new_source
         destination = way.destination if draw(EVENLY) else way.new_destination
         return balanced(draw(BALANCED), source, destination, draw(ZERO_OR_NEAR))
-    return draw(SUMMED)(draw(PAYLOADS), sport=draw(NUMBERS16), dport=draw(NUMBERS16))
+    header: Callable[..., Packet] = draw(SUMMED)
+    return header(draw(PAYLOADS), sport=draw(NUMBERS16), dport=draw(NUMBERS16))
 
 
 def sketch(draw: st.DrawFn, way: Way) -> Sketch:

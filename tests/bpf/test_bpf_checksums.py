@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from ipaddress import IPv4Address
 
 import pytest
 from harness import Bench
@@ -33,7 +34,7 @@ from packets import (
     vlan,
 )
 from scapy.layers.inet import IP, TCP, UDP, in4_pseudoheader
-from scapy.packet import Raw
+from scapy.packet import Packet, Raw
 from scapy.utils import checksum
 
 from fwdcap.abi import Reason
@@ -58,7 +59,7 @@ def assert_right(frame: bytes) -> None:
 @pytest.mark.parametrize("protocol", [tcp, udp])
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 1459, 1460])
 def test_a_right_checksum_is_right_at_every_stage(
-    relayed: Relayed, protocol: Callable[[bytes], object], length: int
+    relayed: Relayed, protocol: Callable[..., Packet], length: int
 ) -> None:
     outcome = relayed(TO_SERVER.received(Sketch(protocol(text(length)))), route())
     for copy in outcome.copies:
@@ -68,7 +69,7 @@ def test_a_right_checksum_is_right_at_every_stage(
 @pytest.mark.parametrize("error", [1, 0x1234, 0x8000, 0xFFFE])
 @pytest.mark.parametrize("protocol", [tcp, udp, udplite, dccp])
 def test_a_wrong_l4_checksum_stays_wrong_by_as_much(
-    relayed: Relayed, protocol: Callable[[bytes], object], error: int
+    relayed: Relayed, protocol: Callable[..., Packet], error: int
 ) -> None:
     sketch = Sketch(protocol(text(40)), l4_error=error)
     outcome = relayed(TO_SERVER.received(sketch), route())
@@ -91,7 +92,7 @@ def test_a_wrong_header_checksum_stays_wrong_by_as_much(
 
 @pytest.mark.parametrize("protocol", [udp, udplite])
 def test_a_datagram_without_checksum_gets_none(
-    relayed: Relayed, protocol: Callable[..., object]
+    relayed: Relayed, protocol: Callable[..., Packet]
 ) -> None:
     """For UDP-Lite (RFC 3828) zero is illegal, and so it stays."""
     received = TO_SERVER.received(Sketch(protocol(text(10), chksum=0)))
@@ -106,7 +107,7 @@ def test_a_datagram_without_checksum_gets_none(
     ids=["inline", "egress"],
 )
 def test_a_sum_that_computes_to_zero_is_sent_as_ffff(
-    relayed: Relayed, stage: int, source: object, destination: object
+    relayed: Relayed, stage: int, source: IPv4Address, destination: IPv4Address
 ) -> None:
     """RFC 768; and what follows from there is right again."""
     sketch = Sketch(balanced(udp, source, destination, 0))
@@ -176,10 +177,10 @@ def test_every_value_that_a_checksum_can_have(bench: Bench) -> None:
 )
 def test_an_unfinished_checksum_is_noted_and_relayed(
     relayed: Relayed,
-    protocol: Callable[..., object],
+    protocol: Callable[..., Packet],
     number: int,
     options: int,
-    tags: tuple[object, ...],
+    tags: tuple[Packet, ...],
 ) -> None:
     ip = {"options": no_operations(options)}
     length = len(bytes(protocol(text(30))))
@@ -209,7 +210,7 @@ def test_a_fragment_is_never_called_unfinished(relayed: Relayed) -> None:
 @pytest.mark.parametrize("size", [8, 16, 24, 80, 1480], ids=lambda size: f"{size} bytes each")
 @pytest.mark.parametrize("protocol", [tcp, udp, udplite])
 def test_fragments_are_relayed_so_that_the_whole_is_right(
-    relayed: Relayed, protocol: Callable[[bytes], object], size: int
+    relayed: Relayed, protocol: Callable[..., Packet], size: int
 ) -> None:
     """Cut to 8 or 16 bytes, TCP's checksum lies in the third or second fragment."""
     sketch = Sketch(protocol(text(max(100, 2 * size + 5))))

@@ -10,7 +10,7 @@ import ctypes
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -169,11 +169,10 @@ FAILURES = [
 
 @pytest.mark.parametrize("fail", FAILURES, ids=lambda fail: fail.__name__)
 def test_a_failed_refresh_keeps_the_last_good_next_hop_and_is_noted(
-    bench: Bench, cap: str, fail: object
+    bench: Bench, cap: str, fail: Callable[[str], None]
 ) -> None:
     entry = unresolved(bench, cap)
     assert sent_macs(bench) == (SERVER_MAC, CAP_MAC)
-    assert callable(fail)
     fail(cap)
     bench.age_next_hop(entry, REFRESH_NS + MARGIN_NS)
     aged_ns = bench.rule(entry).next_hop_checked_ns
@@ -186,9 +185,10 @@ def test_a_failed_refresh_keeps_the_last_good_next_hop_and_is_noted(
 
 
 @pytest.mark.parametrize("fail", FAILURES, ids=lambda fail: fail.__name__)
-def test_what_was_never_resolved_drops_until_it_is(bench: Bench, cap: str, fail: object) -> None:
+def test_what_was_never_resolved_drops_until_it_is(
+    bench: Bench, cap: str, fail: Callable[[str], None]
+) -> None:
     entry = unresolved(bench, cap)
-    assert callable(fail)
     fail(cap)
     assert sent_macs(bench) is None
     assert sent_macs(bench) is None

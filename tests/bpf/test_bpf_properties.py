@@ -40,7 +40,7 @@ from fwdcap.abi import Reason, RuleFlag
 
 Relayed = Callable[[bytes, Setup], Outcome]
 
-RELAYED, HEARD = 1500, 4000
+RELAYED, HEARD = 1000, 3000
 
 thorough = settings(
     deadline=None,

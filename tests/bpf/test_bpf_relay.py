@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
 
 import pytest
 from packets import (
@@ -38,10 +40,10 @@ from packets import (
 from scapy.layers.inet import ICMP
 from scapy.layers.l2 import GRE
 from scapy.layers.sctp import SCTP, SCTPChunkData
-from scapy.packet import Raw
+from scapy.packet import Packet, Raw
 
 from fwdcap.abi import Mode, RecordFlag
-from fwdcap.routes.model import mode_names
+from fwdcap.routes.model import RuleKey, mode_names
 
 Relayed = Callable[[bytes, Setup], Outcome]
 
@@ -110,7 +112,7 @@ def test_a_packet_is_relayed_and_kept_in_three_stages(
 @pytest.mark.parametrize("words", range(11), ids=lambda words: f"IHL {5 + words}")
 @pytest.mark.parametrize("protocol", [tcp, udp, ICMP])
 def test_options_of_the_ip_header_are_kept(
-    relayed: Relayed, protocol: Callable[..., object], words: int
+    relayed: Relayed, protocol: Callable[..., Packet], words: int
 ) -> None:
     sketch = Sketch(protocol() / Raw(text(50)), ip={"options": no_operations(words)})
     received = TO_SERVER.received(sketch)
@@ -180,7 +182,7 @@ def test_a_trailer_that_is_not_zero_is_kept(relayed: Relayed) -> None:
 @pytest.mark.parametrize("ttl", [2, 3, 64, 255])
 @pytest.mark.parametrize("protocol", [tcp, udp, ICMP])
 def test_ttl_is_decremented_where_the_route_says_so(
-    relayed: Relayed, protocol: Callable[..., object], ttl: int
+    relayed: Relayed, protocol: Callable[..., Packet], ttl: int
 ) -> None:
     sketch = Sketch(protocol() / Raw(text(20)), ip={"ttl": ttl})
     outcome = relayed(TO_SERVER.received(sketch), route(ttl="decrement"))
@@ -194,12 +196,9 @@ def test_capture_and_egress_address_may_be_one(relayed: Relayed) -> None:
     """The usual route: the server sees the address that the client talks to."""
     sketch = Sketch(tcp(text(40)))
     received = sketch.wire(SERVER, CAPTURE)
-    setup = route()
-    entry = setup.entries[1]
-    rule = entry.rule
-    key = type(rule.key)(0, SERVER, CAPTURE)
-    same = type(entry)(type(rule)(**{**vars(rule), "key": key}), entry.next_hop, entry.slot)
-    outcome = relayed(received, Setup((same,)))
+    entry = route().entries[1]
+    rule = replace(entry.rule, key=RuleKey(0, SERVER, CAPTURE))
+    outcome = relayed(received, Setup((replace(entry, rule=rule),)))
     assert outcome.frame == sketch.wire(CAPTURE, CLIENT, (OUR_MAC, NEXT_MAC))
 
 
@@ -221,7 +220,7 @@ def test_mac_addresses_of_the_sender_show_in_ingress_and_inline_only(relayed: Re
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_other_pairs_of_addresses_are_none_of_our_business(
-    relayed: Relayed, description: str, source: object, destination: object
+    relayed: Relayed, description: str, source: IPv4Address, destination: IPv4Address
 ) -> None:
     frame = Sketch(tcp(text(20))).wire(source, destination)
     outcome = relayed(frame, route())

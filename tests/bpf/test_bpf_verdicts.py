@@ -74,6 +74,11 @@ DROPPED: dict[str, tuple[Sketch, Setup, Reason]] = {
         route(next_hop=NextHop(mtu=1000), interface_mtu=1039),
         Reason.DROP_SUPER_FRAME,
     ),
+    "as large as the interface's MTU, larger than the way": (
+        PACKET,
+        route(next_hop=NextHop(mtu=1039), interface_mtu=1040),
+        Reason.DROP_TOO_BIG,
+    ),
     "too big where the interface's MTU is not known": (
         PACKET,
         route(next_hop=NextHop(mtu=1039), interface_mtu=0),
