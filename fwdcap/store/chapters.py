@@ -86,7 +86,8 @@ class _Source:
         every = scanplan.interfaces(self.routes, _counts(self._words))
         lost = losses(self._words, self._held)
         if len(every) == 1 and every[0].recorded is None:
-            only = {(every[0].route_id, every[0].mode): (self._held.packets, sum(lost.values()))}
+            recorded = self._held.before.packets + self._held.packets
+            only = {(every[0].route_id, every[0].mode): (recorded, sum(lost.values()))}
             every = scanplan.interfaces(self.routes, only)
         return Chapter(
             stream=self.stream,
