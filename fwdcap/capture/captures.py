@@ -67,12 +67,27 @@ class Captures:
         self._message = ""
         self._failed = False
         self._history: deque[Sample] = deque(maxlen=4)
+        self._owed: StreamJson | None = None  # last words that a full disk did not take
 
     @property
     def running(self) -> str | None:
         """The name of the running capture."""
         session = self._session
         return session.words.name if session else None
+
+    @property
+    def stream(self) -> str | None:
+        """The stream of the running capture."""
+        session = self._session
+        return session.words.stream if session else None
+
+    def note_trimmed(
+        self, stream: str, original_first_ns: int | None, removed: Mapping[str, int]
+    ) -> None:
+        """Write into a stream's stream.json what retention removed of it. Raises OSError."""
+        session = self._session
+        if session is not None and session.words.stream == stream:
+            session.note_trimmed(original_first_ns, removed)
 
     def start(
         self,
@@ -133,6 +148,7 @@ class Captures:
 
     def tend(self) -> list[str]:
         """Every second: keep the rates, see to the recorder; returns what there is to say."""
+        self._write_owed()
         session = self._session
         if session is None:
             return []
@@ -276,9 +292,23 @@ class Captures:
     def _finish(self, session: Session, emitted: Emitted, clean: bool, trouble: str) -> StreamJson:
         words, numbers, problem = session.finish(emitted, clean, self._utc_ns())
         self._last = (words, numbers)
+        self._owed = words if problem else self._owed
         self._message, self._failed = problem or trouble, False
         self._session = None
         return words
+
+    def _write_owed(self) -> None:
+        """The last words of a capture that a full disk ended, once there is room for them."""
+        words = self._owed
+        directory = self._place.directory(words.stream) if words else None
+        if words is None or directory is None:
+            return
+        if directory.is_dir():
+            try:
+                stream_json.write(directory / stream_json.FILE, words)
+            except OSError:
+                return  # in a second again
+        self._owed = None
 
     def _stored(self) -> list[StreamJson]:
         names = folder.names(self._place.store)

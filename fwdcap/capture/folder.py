@@ -18,6 +18,7 @@ from pathlib import Path
 
 from fwdcap.capture.accounts import Account, Accounts
 from fwdcap.errors import DiskFull
+from fwdcap.store import places
 
 STORE_MODE = 0o750
 STREAM_MODE = 0o2750
@@ -75,11 +76,12 @@ def remove_stream(directory: Path) -> None:
 
 
 def names(store: Path) -> frozenset[str]:
-    """The names that streams in the store have."""
+    """The names that streams in the store have, those that are being deleted included."""
     try:
-        return frozenset(os.listdir(streams_directory(store)))
+        found = os.listdir(streams_directory(store))
     except OSError:
         return frozenset()
+    return frozenset(places.deleted_name(name) or name for name in found)
 
 
 def require_space(store: Path) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -77,6 +79,7 @@ class Session:
         self._attempts = 0
         self._retry_ns = 0
         self._before = 0  # generation of the last report of the process before this one
+        self._pen = threading.Lock()  # retention notes what it removed, from its own thread
 
     @classmethod
     def begin(
@@ -161,6 +164,18 @@ class Session:
         ended = f"ended ({said})" if said else "ended"
         return [f"The recorder of {self.words.stream} {ended} and was started again."]
 
+    def note_trimmed(self, original_first_ns: int | None, removed: Mapping[str, int]) -> None:
+        """Write down what retention removed of the beginning. Raises OSError."""
+        with self._pen:
+            words = replace(
+                self.words,
+                trimmed=True,
+                original_first_ns=original_first_ns,
+                removed=dict(removed),
+            )
+            stream_json.write(self.directory / stream_json.FILE, words)
+            self.words = words
+
     # ---- the end
 
     def quiet(self) -> Emitted:
@@ -200,16 +215,17 @@ class Session:
         else:
             numbers = counters.reported(report)
         state: State = "complete" if clean else "recovered"
-        self.words = replace(
-            self.words,
-            state=state,
-            stopped_ns=stopped_ns,
-            counters=numbers.stored(),
-            first_loss_ns=numbers.first_loss_ns,
-            last_loss_ns=numbers.last_loss_ns,
-        )
         try:
-            stream_json.write(self.directory / stream_json.FILE, self.words)
+            with self._pen:
+                self.words = replace(
+                    self.words,
+                    state=state,
+                    stopped_ns=stopped_ns,
+                    counters=numbers.stored(),
+                    first_loss_ns=numbers.first_loss_ns,
+                    last_loss_ns=numbers.last_loss_ns,
+                )
+                stream_json.write(self.directory / stream_json.FILE, self.words)
         except OSError as error:
             log.error("stream.json of %s could not be written: %s", self.words.stream, error)
             return self.words, numbers, str(folder.refusal(error, self._place.store))
