@@ -376,6 +376,15 @@ def outcome_of(text: str) -> str:
     return "fine"
 
 
+def test_a_second_of_processor_time_is_no_more(tmp_path: Path) -> None:
+    segment = pcap.file_header() + packets(1, 1500)[0].record * 20_000
+    plan = plan_of(tmp_path, segment, times=20_000)
+    arguments = ("--seconds", "1", "--filter", "host 203.0.113.9")
+    done = scan(plan, *arguments, directory=tmp_path)
+    assert done.returncode == -signal.SIGXCPU
+    assert done.stdout == pcap.file_header()
+
+
 def wait_until_confined(pid: int) -> str:
     """Its status once it has fenced itself in, which is the last it gives up."""
     while "Seccomp:\t2" not in (status := Path(f"/proc/{pid}/status").read_text()):
