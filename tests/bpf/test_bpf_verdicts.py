@@ -42,6 +42,7 @@ from scapy.layers.inet6 import (
     ICMPv6ND_RA,
     ICMPv6ND_Redirect,
     ICMPv6ND_RS,
+    ICMPv6Unknown,
     IPv6,
 )
 from scapy.layers.l2 import ARP, LLC, Dot3, Ether
@@ -321,6 +322,16 @@ def test_a_strict_interface_drops_the_rest(relayed: Relayed, frame: bytes) -> No
     assert outcome.verdict == "drop"
     assert outcome.reasons == {Reason.DROP_UNMATCHED: 1}
     assert outcome.copies == ()
+
+
+def test_of_icmpv6_a_strict_interface_passes_neighbour_discovery_alone(relayed: Relayed) -> None:
+    """Types 133 to 137, RFC 4861."""
+    passed = [
+        number
+        for number in range(256)
+        if relayed(ipv6(ICMPv6Unknown(type=number)), route(unmatched_drop=True)).verdict == "pass"
+    ]
+    assert passed == [133, 134, 135, 136, 137]
 
 
 def test_a_strict_interface_relays(relayed: Relayed) -> None:
