@@ -22,7 +22,8 @@ import sys
 import threading
 import time
 from array import array
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
@@ -164,20 +165,30 @@ class Torrent:
         return Result(**sent, **heard, missing=missing)
 
 
-def numbers_in(pcap: Path, tags: bytes) -> dict[int, array[int]]:
-    """The sequence numbers of a download by mode and direction (as in a tag), in its order."""
-    raw = pcap.read_bytes()
-    found: dict[int, array[int]] = {}
-    at, tag_at = 24, 6  # behind the file's header; mode and direction within a tag
-    while at < len(raw):
-        length = int.from_bytes(raw[at + 8 : at + 12], sys.byteorder)
-        at += 16
-        if raw[at + 23] == socket.IPPROTO_UDP:
-            number = int.from_bytes(raw[at + 42 : at + 50], "big")
-            found.setdefault(tags[tag_at], array("Q")).append(number)
-        at += length
-        tag_at += 8
-    assert tag_at - 6 == len(tags)
+@dataclass
+class Numbers:
+    """The sequence numbers of one mode in a download, judged as they come."""
+
+    following: int = 0
+    absent: int = 0
+    wrong: list[int] = field(default_factory=list)  # doubled or out of order
+
+    def take(self, number: int) -> None:
+        if number < self.following:
+            self.wrong.append(number)
+            return
+        self.absent += number - self.following
+        self.following = number + 1
+
+
+def numbers_in(frames: Iterable[memoryview], tags: bytes) -> dict[int, Numbers]:
+    """The numbers of a download by mode and direction, as its tags have them."""
+    found: dict[int, Numbers] = {}
+    kinds = iter(tags[6::8])  # struct fwdcap_tag
+    for frame, kind in zip(frames, kinds, strict=True):
+        if frame[23] == socket.IPPROTO_UDP:
+            number = int.from_bytes(frame[42:50], "big")
+            found.setdefault(kind, Numbers()).take(number)
     return found
 
 
@@ -220,14 +231,21 @@ def receive(address: str, port: int) -> None:
 
 def _judged(numbers: array[int]) -> dict[str, object]:
     following = max(numbers, default=-1) + 1
-    distinct = set(numbers)
-    missing = [] if len(distinct) == following else sorted(set(range(following)) - distinct)
+    seen = bytearray(following)
+    doubled = disordered = before = 0
+    for number in numbers:
+        doubled += seen[number]
+        seen[number] = 1
+        disordered += number < before
+        before = number
+    gaps = (at for at in range(following) if not seen[at])
+    missing = list(itertools.islice(gaps, 20)) if 0 in seen else []
     return {
         "received": len(numbers),
         "next": following,
-        "missing": missing[:20],
-        "doubled": len(numbers) - len(distinct),
-        "disordered": sum(1 for a, b in itertools.pairwise(numbers) if b < a),
+        "missing": missing,
+        "doubled": doubled,
+        "disordered": disordered,
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import json
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +25,7 @@ from fwdcap.lab import Appliance, read_pcap
 
 PATIENCE_S = 20.0
 _TIMEOUT_S = 60.0
+_CHUNK_BYTES = 1 << 22
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> float:
@@ -155,6 +157,22 @@ class Pages:
         assert (self._appliance.directory / "download.pcap").stat().st_size == size
         assert len(taken.records) == count
         assert taken.status["packets_dropped"] == "0"
+
+
+def frames_of(answer: Any) -> Iterator[memoryview]:
+    """The frames of a download that is still coming in, however large it is."""
+    assert len(answer.read(24)) == 24
+    rest = b""
+    while chunk := answer.read(_CHUNK_BYTES):
+        raw, at = memoryview(rest + chunk), 0
+        while at + 16 <= len(raw):
+            length = int.from_bytes(raw[at + 8 : at + 12], sys.byteorder)
+            if at + 16 + length > len(raw):
+                break
+            yield raw[at + 16 : at + 16 + length]
+            at += 16 + length
+        rest = bytes(raw[at:])
+    assert rest == b""
 
 
 def read_tags(directory: Path) -> list[abi.Tag]:

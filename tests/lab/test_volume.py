@@ -12,13 +12,12 @@ import json
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from product import Pages, read_tags
+from product import Pages, frames_of, read_tags
 
 from fwdcap.abi import Direction, Mode
 from fwdcap.lab import CAPTURE, CLIENT, SERVER, Lab
@@ -26,7 +25,6 @@ from fwdcap.lab import CAPTURE, CLIENT, SERVER, Lab
 PORT = 9000
 PINGS = 10_000
 TRANSFER = str(Path(__file__).with_name("transfer.py"))
-_CHUNK_BYTES = 1 << 22
 _ICMP, _TCP, _SYN = 1, 6, 2
 
 # By addresses alone, as any reader would tell them apart.
@@ -96,22 +94,6 @@ class Contents:
             self.tcp.take(frame[34 : 14 + total])
 
 
-def frames(answer: Any) -> Iterator[memoryview]:
-    """The frames of a pcap that is still coming in."""
-    assert len(answer.read(24)) == 24
-    rest = b""
-    while chunk := answer.read(_CHUNK_BYTES):
-        raw, at = memoryview(rest + chunk), 0
-        while at + 16 <= len(raw):
-            length = int.from_bytes(raw[at + 8 : at + 12], sys.byteorder)
-            if at + 16 + length > len(raw):
-                break
-            yield raw[at + 16 : at + 16 + length]
-            at += 16 + length
-        rest = bytes(raw[at:])
-    assert rest == b""
-
-
 def transfer(lab: Lab, count: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """What each end says of it."""
     receive = [sys.executable, TRANSFER, "receive", str(SERVER), str(PORT)]
@@ -143,7 +125,7 @@ def test_pings_and_a_transfer(lab_name: str, xdp: str, count: int) -> None:
         contents = Contents()
         with pages.open(f"/pcap/single?StreamName={stream}") as answer:
             assert int(answer.headers["Content-Length"]) == size
-            for frame in frames(answer):
+            for frame in frames_of(answer):
                 contents.take(frame)
         assert (contents.tcp.length, contents.tcp.sha256) == (count, sent["sha256"])
         assert contents.pings == {
