@@ -50,7 +50,7 @@ def size(value: object, *, share: bool = False) -> Size:
     """
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX:
         return Size(value)
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    match = _SIZE.fullmatch(_tidy(value)) if isinstance(value, str) else None
     if match is not None:
         number, unit = match[1], match[2].lower()
         if unit == "%" and share and float(number) <= 100:
@@ -71,6 +71,11 @@ def age_ns(value: object) -> int:
         if 0 < found <= _MAX:
             return found
     raise _refusal(value, AGES, "age")
+
+
+def _tidy(text: str) -> str:
+    """Without the underscores that TOML allows between digits."""
+    return re.sub(r"(?<=\d)_(?=\d)", "", text.strip())
 
 
 def _product(number: str, unit: int) -> int:

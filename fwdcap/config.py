@@ -27,7 +27,7 @@ from pydantic import (
     ValidationError,
 )
 
-from fwdcap import abi
+from fwdcap import abi, amounts
 from fwdcap.errors import Forbidden, Invalid, NotFound
 
 MIN_RING_BYTES = 128 * 1024  # a power of two that holds the largest frame and its head
@@ -75,6 +75,27 @@ def _path(value: object) -> object:
     return value
 
 
+def _size(value: object) -> object:
+    try:
+        return value if isinstance(value, amounts.Size) else amounts.size(value, share=True)
+    except Invalid:
+        raise ValueError from None
+
+
+def _limit(value: object) -> object:
+    found = _size(value)
+    if found in (amounts.Size(0), amounts.Size(percent=0.0)):  # it would delete everything
+        raise ValueError
+    return found
+
+
+def _age_ns(value: object) -> object:
+    try:
+        return amounts.age_ns(value)
+    except Invalid:
+        raise ValueError from None
+
+
 _Path = Annotated[Path, Strict(False), BeforeValidator(_path)]
 
 
@@ -101,7 +122,11 @@ class Routes(_Table):
 
 
 class Store(_Table):
-    """[store]: where streams are kept; snaplen 0 records whole frames."""
+    """[store]: where streams are kept, and for how long; snaplen 0 records whole frames.
+
+    A share of `max_bytes` is of store and archive together, of `min_free` of
+    each file system, of `archive_above` of the store's.
+    """
 
     path: _Path = Field(default=Path("/var/lib/fwdcap"), description="the path of a directory")
     segment_bytes: int = Field(
@@ -114,6 +139,19 @@ class Store(_Table):
         ge=0,
         le=abi.MAX_FRAME,
         description=f"0 (whole frames) or a number of bytes up to {abi.MAX_FRAME}",
+    )
+    max_bytes: Annotated[amounts.Size, BeforeValidator(_limit)] | None = Field(
+        default=None, description=f"{amounts.SHARES}, and not 0"
+    )
+    max_age: Annotated[int, BeforeValidator(_age_ns)] | None = Field(
+        default=None, description=amounts.AGES
+    )
+    min_free: Annotated[amounts.Size, BeforeValidator(_size)] | None = Field(
+        default=None, description=amounts.SHARES
+    )
+    archive: _Path | None = Field(default=None, description="the path of a directory")
+    archive_above: Annotated[amounts.Size, BeforeValidator(_size)] = Field(
+        default=amounts.Size(percent=50.0), description=amounts.SHARES
     )
 
 

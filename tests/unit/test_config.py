@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fwdcap import config
+from fwdcap.amounts import Size
 from fwdcap.errors import FwdcapError, Invalid, NotFound
 
 pytestmark = pytest.mark.unit
@@ -114,7 +115,10 @@ def test_unknown_key_names_file_table_key_and_the_nearest(file: Path) -> None:
     error = refusal(file, "[store]\nsnaplne = 96\n")
     assert (type(error), error.code) == (Invalid, "config-unknown-key")
     assert error.message == f"{file}: unknown key snaplne in table [store]."
-    assert error.hint == "Did you mean snaplen? Keys of [store] are path, segment_bytes, snaplen."
+    assert error.hint == (
+        "Did you mean snaplen? Keys of [store] are path, segment_bytes, snaplen, max_bytes, "
+        "max_age, min_free, archive, archive_above."
+    )
 
 
 def test_unknown_table_names_the_nearest(file: Path) -> None:
@@ -130,9 +134,48 @@ def test_a_key_outside_any_table_is_told_where_it_belongs(file: Path) -> None:
     assert "Tables are" in refusal(file, "foo = 96\n").hint
 
 
-@pytest.mark.parametrize("key", ["max_bytes", "max_age", "min_free"])
-def test_keys_of_later_versions_are_unknown(file: Path, key: str) -> None:
-    assert f"unknown key {key} in table [store]" in refusal(file, f"[store]\n{key} = 1\n").message
+@pytest.mark.parametrize(
+    ("key", "value", "found"),
+    [
+        ("max_bytes", "500_000_000_000", Size(500_000_000_000)),
+        ("max_bytes", '"500GB"', Size(500_000_000_000)),
+        ("max_bytes", '"80%"', Size(percent=80.0)),
+        ("min_free", '"1.5 GiB"', Size(3 << 29)),
+        ("min_free", "0", Size(0)),
+        ("max_age", '"7d"', 7 * 86_400 * 10**9),
+        ("archive_above", '"10%"', Size(percent=10.0)),
+    ],
+)
+def test_limits_of_the_store(file: Path, key: str, value: str, found: object) -> None:
+    file.write_text(f"[store]\n{key} = {value}\n")
+    assert getattr(config.load(file, {}).store, key) == found
+    assert getattr(config.load(None, {f"store.{key}": value}).store, key) == found
+
+
+def test_limits_are_off_unless_set_and_the_archive_is_relative_to_the_file(file: Path) -> None:
+    file.write_text('[store]\narchive = "old"\n')
+    store = config.load(file, {}).store
+    assert (store.max_bytes, store.max_age, store.min_free) == (None, None, None)
+    assert (store.archive, store.archive_above) == (file.parent / "old", Size(percent=50.0))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "must"),
+    [
+        ("max_bytes", "0", "500GB"),
+        ("max_bytes", '"0%"', "500GB"),
+        ("max_bytes", '"101%"', "10%"),
+        ("min_free", "-1", "500GB"),
+        ("min_free", '"5 parsecs"', "500GB"),
+        ("max_age", "7", "7d"),
+        ("max_age", '"7y"', "7d"),
+        ("archive_above", "true", "500GB"),
+    ],
+)
+def test_mistakes_in_limits_are_named(file: Path, key: str, value: str, must: str) -> None:
+    message = refusal(file, f"[store]\n{key} = {value}\n").message
+    assert f"[store] {key} is {value}, but must be" in message
+    assert must in message
 
 
 def test_unknown_keys_of_overrides_name_the_flag(file: Path) -> None:

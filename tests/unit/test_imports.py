@@ -1,6 +1,6 @@
 """Imports point downwards only (docs/architecture.md, "The house").
 
-    errors, abi, config ← routes, store, filters, analysis, datapath, capture
+    errors, abi, amounts, config ← routes, store, filters, analysis, datapath, capture
     ← control ← cli, webui
 
 A process that reads pages or runs a command must not pull in what drives the
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
 
-BASE = {"errors", "abi", "config", ""}
+BASE = {"errors", "abi", "amounts", "config", ""}
 READABLE = {"routes", "store", "filters", "analysis"}
 
 # Part → parts of fwdcap it may import; "" is fwdcap/__init__.py (the version).
@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "": set(),
     "errors": set(),
     "abi": set(),
-    "config": {"errors", "abi"},
+    "amounts": {"errors"},
+    "config": {"errors", "abi", "amounts"},
     "native": {"abi"},
     "routes": BASE,
     "store": BASE | READABLE,
