@@ -130,6 +130,21 @@ def first_entry(index_name: str) -> abi.IndexEntry | None:
     return abi.IndexEntry.from_buffer_copy(raw) if len(raw) == _ENTRY_BYTES else None
 
 
+def segment_numbers(directory: Path) -> list[int]:
+    """The numbers of the segments there, in order; raises OSError if it is not there.
+
+    A link that does not lead to the archive is no segment.
+    """
+    with os.scandir(directory) as found:
+        ours = [
+            entry.name
+            for entry in found
+            if _SEGMENT.fullmatch(entry.name)
+            and (not entry.is_symlink() or places.is_archived(directory, entry.name))
+        ]
+    return sorted(int(name.removesuffix(SUFFIX)) for name in ours)
+
+
 def header_of(segments: Sequence[Segment]) -> bytes:
     """The pcap header of the whole stream: its first segment's, or a fresh one."""
     for part in segments:

@@ -28,7 +28,8 @@ class StreamJson:
 
     `routes` is the table as it was at the start, `changes` what became of it
     since. `counters` holds received_packets, error_packets, emitted_records,
-    emitted_bytes and lost (reason → records); it is empty until the stop.
+    emitted_bytes and lost (reason → records); it is empty until the stop. `note`
+    says what recovery found.
     Of a stream that retention has `trimmed`, `original_first_ns` is the time of
     the first packet it had, `removed` its segments, packets and bytes (record
     headers included) that are gone.
@@ -50,6 +51,7 @@ class StreamJson:
     first_loss_ns: int | None = None
     last_loss_ns: int | None = None
     link_since_ns: int | None = None
+    note: str = ""
     trimmed: bool = False
     original_first_ns: int | None = None
     removed: Mapping[str, int] = field(default_factory=dict)
@@ -131,6 +133,7 @@ _KINDS: Mapping[str, type] = {
     "first_loss_ns": int,
     "last_loss_ns": int,
     "link_since_ns": int,
+    "note": str,
     "trimmed": bool,
     "original_first_ns": int,
     "removed": dict,
