@@ -1,0 +1,1 @@
+"""The counts that take too long for every commit: `make test-long`."""
