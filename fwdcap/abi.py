@@ -101,6 +101,18 @@ class RecorderState(IntEnum):
     FAILED = 3
 
 
+class EndReason(IntEnum):
+    """enum fwdcap_end_reason."""
+
+    NONE = 0
+    SIGNAL = 1
+    MAX_BYTES = 2
+    MAX_PACKETS = 3
+    MAX_SECONDS = 4
+    ROLL = 5
+    DISK = 6
+
+
 class RuleKey4(ctypes.Structure):
     """struct fwdcap_rule_key4."""
 
@@ -365,8 +377,19 @@ class Checkpoint(ctypes.Structure):
     last_loss_ns: int
     late_records: int
     direct_io: int
-    ring_position: int
+    nr_rings: int
+    end_reason: int
+    begun_ns: int
+    ended_ns: int
+    begun_sequence: int
+    lost_before: ctypes.Array[ctypes.c_uint64]
+    synced_packets: int
+    synced_ns: int
     reserved: ctypes.Array[ctypes.c_uint64]
+    ring_position: ctypes.Array[ctypes.c_uint64]
+    ring_lost_records: ctypes.Array[ctypes.c_uint64]
+    ring_first_loss_ns: ctypes.Array[ctypes.c_uint64]
+    ring_last_loss_ns: ctypes.Array[ctypes.c_uint64]
     next_sequence: ctypes.Array[ctypes.c_uint64]
 
     _fields_ = (
@@ -393,7 +416,18 @@ class Checkpoint(ctypes.Structure):
         ("last_loss_ns", ctypes.c_uint64),
         ("late_records", ctypes.c_uint64),
         ("direct_io", ctypes.c_uint64),
-        ("ring_position", ctypes.c_uint64),
+        ("nr_rings", ctypes.c_uint32),
+        ("end_reason", ctypes.c_uint32),
+        ("begun_ns", ctypes.c_uint64),
+        ("ended_ns", ctypes.c_uint64),
+        ("begun_sequence", ctypes.c_uint64),
+        ("lost_before", ctypes.c_uint64 * 4),
+        ("synced_packets", ctypes.c_uint64),
+        ("synced_ns", ctypes.c_uint64),
         ("reserved", ctypes.c_uint64 * 8),
+        ("ring_position", ctypes.c_uint64 * 64),
+        ("ring_lost_records", ctypes.c_uint64 * 64),
+        ("ring_first_loss_ns", ctypes.c_uint64 * 64),
+        ("ring_last_loss_ns", ctypes.c_uint64 * 64),
         ("next_sequence", ctypes.c_uint64 * 512),
     )

@@ -143,7 +143,7 @@ struct fwdcap_config {
 struct fwdcap_capture_control {
 	__u32 active;	 /* 0: emit nothing */
 	__u32 snaplen;	 /* 0: whole frames */
-	__u32 nr_rings;
+	__u32 nr_rings;	 /* a CPU emits into ring cpu % nr_rings; 0 is 1 */
 	__u32 interface_mtu; /* of the capture interface, 0: unknown */
 	__u64 ring_bytes;    /* size of each ring */
 };
@@ -241,6 +241,17 @@ enum fwdcap_recorder_state {
 	FWDCAP_RECORDER_FAILED = 3,   /* error says why; what is committed is sealed */
 };
 
+/* Why a stream came to its end. */
+enum fwdcap_end_reason {
+	FWDCAP_END_NONE = 0,	    /* it has not */
+	FWDCAP_END_SIGNAL = 1,	    /* SIGTERM: all that was emitted by then is in it */
+	FWDCAP_END_MAX_BYTES = 2,   /* the next record would not have fitted */
+	FWDCAP_END_MAX_PACKETS = 3,
+	FWDCAP_END_MAX_SECONDS = 4, /* holds what is older than ended_ns */
+	FWDCAP_END_ROLL = 5,	    /* likewise; the rest waits in the rings for --continue */
+	FWDCAP_END_DISK = 6,	    /* state is FAILED, error says why */
+};
+
 #define FWDCAP_CHECKPOINT_MAGIC 0x7470636863647766ULL /* "fwdcchpt" */
 #define FWDCAP_CHECKPOINT_SLOT 8192
 
@@ -248,7 +259,20 @@ enum fwdcap_recorder_state {
  * `checkpoint` holds two slots of FWDCAP_CHECKPOINT_SLOT bytes, written in
  * turn; the valid one with the higher generation counts. It is written before
  * ring space is released, so whatever it covers is on disk once and whatever
- * it does not is still in the ring. It is also the recorder's only report.
+ * it does not is still in a ring. It is also the recorder's only report.
+ *
+ * What the stream saw is sum(next_sequence) - begun_sequence, and at its end
+ *
+ *	sum(next_sequence) - begun_sequence = packets + sum(lost_records)
+ *
+ * The counters of map `cpu_state` count on after a stream that ended by a cap
+ * or a roll: what was emitted or lost since belongs to the next stream or to
+ * nobody. So the account of such a stream is made from its checkpoint alone.
+ *
+ * heartbeat_ns is set by the thread that writes, for every block the thread
+ * that reads the rings has handed over, at least once a second: when either of
+ * them hangs it stops. The one exception says so: while a full disk is waited
+ * for (state RUNNING, error ENOSPC or EDQUOT) it goes on.
  */
 struct fwdcap_checkpoint {
 	__u64 magic;
@@ -279,8 +303,22 @@ struct fwdcap_checkpoint {
 	__u64 late_records; /* came later than the hold-back, time raised */
 	__u64 direct_io;    /* 1: O_DIRECT is in use */
 
-	__u64 ring_position; /* consumer position to go on from */
+	__u32 nr_rings;
+	__u32 end_reason;	 /* enum fwdcap_end_reason */
+	__u64 begun_ns;		 /* CLOCK_MONOTONIC; after a roll, the one it followed's ended_ns */
+	__u64 ended_ns;		 /* CLOCK_MONOTONIC, 0: not yet */
+	__u64 begun_sequence;	 /* sum of next_sequence where the stream began */
+	__u64 lost_before[FWDCAP_LOSSES]; /* by the streams this one was rolled from */
+	__u64 synced_packets;	 /* this many survive a power cut, as of … */
+	__u64 synced_ns;	 /* CLOCK_MONOTONIC, when the last sync that succeeded began */
 	__u64 reserved[8];
+
+	/* By ring: the consumer position to go on from, and what of it was lost. */
+	__u64 ring_position[FWDCAP_MAX_RINGS];
+	__u64 ring_lost_records[FWDCAP_MAX_RINGS];
+	__u64 ring_first_loss_ns[FWDCAP_MAX_RINGS]; /* UTC, 0: none */
+	__u64 ring_last_loss_ns[FWDCAP_MAX_RINGS];
+
 	__u64 next_sequence[FWDCAP_MAX_CPUS];
 };
 

@@ -33,26 +33,41 @@ NOBODY = 65534
 KEY = bytes(4)
 KILLER = Path(__file__).parent / "kill_at_call.c"
 PATIENCE_S = 20.0
+RING_BYTES = 16 << 20
+NAME = "x_20260101_0000"
 
 AS_GIVEN, COUNTED, UNCOPIED, FORGOTTEN = range(4)  # enum wanted of emit.bpf.c
 
 _numbers = itertools.count()
 
 
-class Producer:
-    """A pinned ring with its counters, and the program that fills it."""
+def given(cpu: int, sequence: int, monotonic_ns: int, frame: bytes) -> abi.Record:
+    return abi.Record(
+        cpu=cpu, sequence=sequence, monotonic_ns=monotonic_ns, len=len(frame), reserved=AS_GIVEN
+    )
 
-    def __init__(self, ring_bytes: int) -> None:
+
+class Producer:
+    """Pinned rings with their counters, and the program that fills them."""
+
+    def __init__(self, ring_bytes: int, rings: int = 1) -> None:
         self.pins = BPFFS / f"fwdcap-test-{os.getpid()}-{next(_numbers)}"
         self.cpus = libbpf.possible_cpus()
         self._object = libbpf.open_object(NATIVE / "build" / "emit.bpf.o")
-        self._object.set_max_entries("ring0", ring_bytes)
         for name in ("cpu_state", "scratches"):
             self._object.set_max_entries(name, self.cpus)
         self._object.load()
         self._program = self._object.program("emit")
-        self._maps = {n: self._object.map(n) for n in ("ring0", "cpu_state", "capture")}
-        self._consumer = mmap.mmap(self._maps["ring0"].fd, mmap.PAGESIZE, offset=0)
+        self._maps = {n: self._object.map(n) for n in ("cpu_state", "capture")}
+        self._rings = [self._make_ring(number, ring_bytes) for number in range(rings)]
+        self._maps |= {f"ring{number}": ring for number, ring in enumerate(self._rings)}
+        self._consumers = [mmap.mmap(ring.fd, mmap.PAGESIZE, offset=0) for ring in self._rings]
+        self.deactivate()
+
+    def _make_ring(self, number: int, ring_bytes: int) -> libbpf.Map:
+        ring = libbpf.create_map(libbpf.MAP_TYPE_RINGBUF, f"ring{number}", 0, 0, ring_bytes)
+        self._object.map("rings").put(struct.pack("=I", number), struct.pack("=I", ring.fd))
+        return ring
 
     def __enter__(self) -> Producer:
         self.pins.mkdir()
@@ -69,7 +84,8 @@ class Producer:
         for name in self._maps:
             (self.pins / name).unlink(missing_ok=True)
         self.pins.rmdir()
-        self._consumer.close()
+        for consumer in self._consumers:
+            consumer.close()
         for each in self._maps.values():
             each.close()
         self._object.close()
@@ -77,10 +93,14 @@ class Producer:
     def activate(self) -> None:
         for cpu in range(self.cpus):
             self._maps["cpu_state"].put(struct.pack("=I", cpu), bytes(abi.CpuState()))
-        self._maps["capture"].put(KEY, bytes(abi.CaptureControl(active=1, nr_rings=1)))
+        self._control(1)
 
     def deactivate(self) -> None:
-        self._maps["capture"].put(KEY, bytes(abi.CaptureControl(active=0, nr_rings=1)))
+        self._control(0)
+
+    def _control(self, active: int) -> None:
+        control = abi.CaptureControl(active=active, nr_rings=len(self._rings))
+        self._maps["capture"].put(KEY, bytes(control))
 
     def states(self) -> list[abi.CpuState]:
         raw = (self._maps["cpu_state"].get(struct.pack("=I", cpu)) for cpu in range(self.cpus))
@@ -90,9 +110,9 @@ class Producer:
         """Records numbered so far, lost ones included."""
         return sum(state.next_sequence for state in self.states())
 
-    def released(self) -> int:
-        """The ring position up to which the recorder gave space back."""
-        return int.from_bytes(self._consumer[:8], "little")
+    def released(self, ring: int = 0) -> int:
+        """The position in the ring up to which the recorder gave space back."""
+        return int.from_bytes(self._consumers[ring][:8], "little")
 
     def emit(self, frame: bytes = bytes(64), *, wanted: int = COUNTED, times: int = 1) -> None:
         self.emit_record(abi.Record(len=len(frame), reserved=wanted), frame, times)
@@ -201,6 +221,23 @@ class Recorder:
         return last
 
 
+Record = Callable[..., Recorder]
+Mount = Callable[..., Path]
+
+
+def make_stream(parent: Path, name: str = NAME) -> Path:
+    """A stream's directory, as the daemon makes it; nobody can reach it by name."""
+    stream = parent / name
+    stream.mkdir(mode=0o2750)
+    os.chown(stream, NOBODY, 0)
+    stream.chmod(0o2750)
+    return stream
+
+
+def tool(*command: str | Path) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def build_killer(directory: Path) -> Path:
     """The library that kills its process at the nth call that touches a file."""
     library = directory / "kill_at_call.so"
@@ -299,7 +336,14 @@ def assert_sound(stream: Path, last: abi.Checkpoint) -> list[Stored]:
     assert last.frame_bytes == sum(len(record.frame) for record in records)
     assert last.bytes == last.frame_bytes + 16 * len(records)
     assert (last.first_ns, last.last_ns) == ((times[0], times[-1]) if times else (0, 0))
-    assert last.packets + sum(last.lost_records) == sum(last.next_sequence)
+    assert last.packets + sum(last.lost_records) == sum(last.next_sequence) - last.begun_sequence
+    assert sum(last.ring_lost_records) == sum(last.lost_records)
     on_disk = sum(path.stat().st_blocks for path in stream.iterdir()) * 512
     assert on_disk < last.bytes + 8 * len(records) + 2**20  # preallocated space was given back
     return records
+
+
+def assert_each_once(records: list[Stored], producer: Producer) -> None:
+    """Whatever the program numbered stands in the records once, and in order."""
+    counts = {cpu: s.next_sequence for cpu, s in enumerate(producer.states()) if s.next_sequence}
+    assert stamps(records) == {cpu: list(range(count)) for cpu, count in counts.items()}

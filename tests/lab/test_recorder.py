@@ -7,94 +7,35 @@ import os
 import random
 import signal
 import struct
-import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from recorder_rig import (
-    AS_GIVEN,
     FORGOTTEN,
-    NATIVE,
     NOBODY,
+    RING_BYTES,
     UNCOPIED,
+    Mount,
     Producer,
+    Record,
     Recorder,
+    assert_each_once,
     assert_sound,
     build_killer,
+    given,
+    make_stream,
     read_records,
     stamps,
     takes_direct_io,
+    tool,
 )
 
 from fwdcap import abi
 
+pytest_plugins = ["recorder_fixtures"]
+
 MS = 1_000_000
-RING_BYTES = 16 << 20
-
-Record = Callable[..., Recorder]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    products = ["build/fwdcap-recorder", "build/emit.bpf.o"]
-    subprocess.run(["make", "-s", "-C", NATIVE, *products], check=True)
-
-
-@pytest.fixture
-def producer() -> Iterator[Producer]:
-    with Producer(RING_BYTES) as made:
-        yield made
-
-
-@pytest.fixture
-def stream(tmp_path: Path) -> Path:
-    return make_stream(tmp_path)
-
-
-@pytest.fixture
-def record(producer: Producer, stream: Path) -> Iterator[Record]:
-    """Starts recorders on the producer's ring; none outlives the test."""
-    started: list[Recorder] = []
-
-    def start(
-        *args: str,
-        pins: Path = producer.pins,
-        stream: Path = stream,
-        environment: Mapping[str, str] | None = None,
-    ) -> Recorder:
-        started.append(Recorder(pins, stream, *args, environment=environment))
-        return started[-1]
-
-    yield start
-    for recorder in started:
-        recorder.process.kill()
-        recorder.process.communicate()
-
-
-def make_stream(parent: Path) -> Path:
-    """A stream's directory, as the daemon makes it; nobody can reach it by name."""
-    stream = parent / "x_20260101_0000"
-    stream.mkdir(mode=0o2750)
-    os.chown(stream, NOBODY, 0)
-    stream.chmod(0o2750)
-    return stream
-
-
-def given(cpu: int, sequence: int, monotonic_ns: int, frame: bytes) -> abi.Record:
-    return abi.Record(
-        cpu=cpu, sequence=sequence, monotonic_ns=monotonic_ns, len=len(frame), reserved=AS_GIVEN
-    )
-
-
-def tool(*command: str | Path) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def assert_each_once(records: list[abi.Record] | list, producer: Producer) -> None:
-    counts = {cpu: s.next_sequence for cpu, s in enumerate(producer.states()) if s.next_sequence}
-    assert stamps(records) == {cpu: list(range(count)) for cpu, count in counts.items()}
 
 
 def test_bytes_lengths_and_tags_are_those_emitted(
@@ -404,7 +345,7 @@ def test_space_is_released_only_behind_a_checkpoint(producer: Producer, record: 
         until = time.monotonic() + 1
         while time.monotonic() < until:
             released = producer.released()
-            covered = recorder.wait_for(lambda _: True).ring_position
+            covered = recorder.wait_for(lambda _: True).ring_position[0]
             assert released <= covered
             seen.add(released)
     assert len(seen) > 3
@@ -571,22 +512,8 @@ def read_all(stream: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in stream.iterdir()}
 
 
-@pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts a filesystem in memory for the test and makes a stream's directory there."""
-    place = tmp_path / "disk"
-    place.mkdir()
-
-    def mount(kind: str, options: str) -> Path:
-        tool("mount", "-t", kind, "-o", options, kind, place)
-        return make_stream(place)
-
-    yield mount
-    subprocess.run(["umount", "-l", place], check=False)
-
-
 def test_a_disk_without_direct_io_and_preallocation_will_do(
-    producer: Producer, record: Record, mounted: Callable[..., Path]
+    producer: Producer, record: Record, mounted: Mount
 ) -> None:
     stream = mounted("ramfs", "mode=755")
     recorder = record("--segment-bytes=500000", stream=stream).ready()
@@ -599,7 +526,7 @@ def test_a_disk_without_direct_io_and_preallocation_will_do(
 
 @pytest.mark.parametrize("stopped", [False, True])
 def test_a_full_disk_seals_what_is_committed(
-    producer: Producer, record: Record, mounted: Callable[..., Path], stopped: bool
+    producer: Producer, record: Record, mounted: Mount, stopped: bool
 ) -> None:
     stream = mounted("tmpfs", "size=3m")
     recorder = record("--segment-bytes=1000000", "--block-bytes=131072", stream=stream).ready()
@@ -625,7 +552,7 @@ def test_a_full_disk_seals_what_is_committed(
 
 
 def test_a_disk_that_is_full_for_a_while_costs_nothing(
-    producer: Producer, record: Record, mounted: Callable[..., Path]
+    producer: Producer, record: Record, mounted: Mount
 ) -> None:
     stream = mounted("tmpfs", "size=8m")
     filler = stream.parent / "filler"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * A producer of records for the recorder's tests, never attached: each run
- * (BPF_PROG_TEST_RUN) writes one record to ring0, as the data path does, from a
- * frame that begins with the record wanted and goes on with its bytes.
+ * (BPF_PROG_TEST_RUN) writes one record to its CPU's ring, as the data path does,
+ * from a frame that begins with the record wanted and goes on with its bytes.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -23,10 +23,17 @@ struct scratch {
 	__u8 frame[FWDCAP_MAX_FRAME];
 };
 
-struct {
+struct ring {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
-} ring0 SEC(".maps");
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, FWDCAP_MAX_RINGS);
+	__type(key, __u32);
+	__array(values, struct ring);
+} rings SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -108,6 +115,8 @@ int emit(struct xdp_md *ctx)
 	struct fwdcap_cpu_state *state = bpf_map_lookup_elem(&cpu_state, &cpu);
 	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &cpu);
 	struct fwdcap_capture_control *control = bpf_map_lookup_elem(&capture, &zero);
+	__u32 which = 0;
+	void *ring;
 
 	if (!state || !scratch || !control || !control->active)
 		return XDP_PASS;
@@ -118,7 +127,12 @@ int emit(struct xdp_md *ctx)
 		return XDP_ABORTED;
 	if (!number(scratch, cpu))
 		return XDP_DROP;
-	if (bpf_ringbuf_output(&ring0, scratch, sizeof(scratch->record) + bounded(len),
+	if (control->nr_rings > 1)
+		which = scratch->record.cpu % control->nr_rings;
+	ring = bpf_map_lookup_elem(&rings, &which);
+	if (!ring)
+		return XDP_ABORTED;
+	if (bpf_ringbuf_output(ring, scratch, sizeof(scratch->record) + bounded(len),
 			       BPF_RB_NO_WAKEUP)) {
 		lose(state, FWDCAP_LOSS_RING_FULL);
 		return XDP_DROP;

@@ -74,6 +74,19 @@ int checkpoint_open(struct checkpoint_file *file, int directory, gid_t group,
 	return err;
 }
 
+int checkpoint_read(int directory, struct fwdcap_checkpoint *last)
+{
+	struct checkpoint_file file = {};
+	int err;
+
+	file.fd = openat(directory, "checkpoint", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (file.fd < 0)
+		return -errno;
+	err = read_slots(&file, last);
+	close(file.fd);
+	return err || file.generation ? err : -ENOENT;
+}
+
 int checkpoint_write(struct checkpoint_file *file, const struct fwdcap_checkpoint *checkpoint)
 {
 	struct fwdcap_checkpoint *new = (void *)file->slot;

@@ -19,6 +19,12 @@ struct checkpoint_file {
 int checkpoint_open(struct checkpoint_file *file, int directory, gid_t group,
 		    struct fwdcap_checkpoint *last, bool *found);
 
+/*
+ * Reads the last valid checkpoint of another stream that has ended, and nothing
+ * else: -ENOENT when there is none.
+ */
+int checkpoint_read(int directory, struct fwdcap_checkpoint *last);
+
 /* Writes @checkpoint, as of now, into the older slot. */
 int checkpoint_write(struct checkpoint_file *file, const struct fwdcap_checkpoint *checkpoint);
 

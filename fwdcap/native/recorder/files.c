@@ -43,6 +43,13 @@ int write_at(int fd, const void *from, size_t length, __u64 offset, size_t unit)
 	return 0;
 }
 
+bool file_removed(int fd)
+{
+	struct stat facts;
+
+	return fstat(fd, &facts) == 0 && facts.st_nlink == 0;
+}
+
 int read_at(int fd, void *to, size_t length, __u64 offset)
 {
 	unsigned char *bytes = to;

@@ -3,6 +3,7 @@
 #define FWDCAP_FILES_H
 
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -19,6 +20,9 @@ int open_file(int directory, const char *name, int flags, gid_t group);
  * whole @unit (what O_DIRECT asks for; 1 otherwise).
  */
 int write_at(int fd, const void *from, size_t length, __u64 offset, size_t unit);
+
+/* Whether the file has been removed from its directory. */
+bool file_removed(int fd);
 
 /* Reads exactly @length bytes; a file that ends earlier is -EIO. */
 int read_at(int fd, void *to, size_t length, __u64 offset);

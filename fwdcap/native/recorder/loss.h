@@ -8,13 +8,20 @@
 
 /*
  * What is missing, and why. How much is known from the gaps in each CPU's
- * sequence; the reasons come from the counters the program keeps beside it.
- * A reason is taken from the counters only once, so the sums agree at the end.
+ * sequence, and with the CPU its ring; the reasons come from the counters the
+ * program keeps beside it. A reason is taken from the counters only once, so
+ * the sums agree at the end.
  */
 struct loss {
 	const struct fwdcap_cpu_state *states; /* live, one per CPU */
 	__u32 nr_cpus;
 	struct fwdcap_cpu_state *before; /* of an earlier capture, or NULL */
+};
+
+/* Gaps found and not yet accounted for, by ring. */
+struct missing {
+	__u64 records[FWDCAP_MAX_RINGS];
+	__u64 since_ns; /* UTC, of the record before the first of them; 0: none */
 };
 
 /* Remembers the counters as they stand: they belong to an earlier capture. */
@@ -23,9 +30,12 @@ int loss_remember_stale(struct loss *loss);
 /* The next sequence of every CPU now; 0 if this capture never emitted. */
 void loss_sequences(const struct loss *loss, __u64 *next_sequence);
 
-/* Adds @missing records to @checkpoint; what the counters do not explain is @rest. */
-void loss_attribute(const struct loss *loss, struct fwdcap_checkpoint *checkpoint, __u64 missing,
-		    enum fwdcap_loss rest);
+/*
+ * Adds what is @missing to @checkpoint and clears it; what the counters do not
+ * explain is @rest.
+ */
+void loss_attribute(const struct loss *loss, struct fwdcap_checkpoint *checkpoint,
+		    struct missing *missing, enum fwdcap_loss rest);
 
 /*
  * Ends the stream at @end_sequence: what is between @checkpoint and that was
@@ -33,5 +43,11 @@ void loss_attribute(const struct loss *loss, struct fwdcap_checkpoint *checkpoin
  */
 void loss_conclude(const struct loss *loss, struct fwdcap_checkpoint *checkpoint,
 		   const __u64 *end_sequence, enum fwdcap_loss rest);
+
+/*
+ * Ends the stream at its last record: a gap is found by the record behind it,
+ * so what the program lost after that one is not of this stream.
+ */
+void loss_curtail(struct fwdcap_checkpoint *checkpoint);
 
 #endif

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fwdcap-recorder drains the ring of one capture into one stream of the store.
+ * fwdcap-recorder drains the rings of one capture into one stream of the store.
  * It never deletes, never waits for a reader, and gives ring space back only
  * when a checkpoint says that what was in it is on disk: so it can be killed at
  * any moment and started again.
+ *
+ * SIGTERM ends the stream with all that has been emitted. SIGUSR1, a cap or
+ * --roll-at ends it while emission goes on: after a roll, another recorder
+ * takes up exactly there with --continue.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -17,20 +21,28 @@
 #include "recorder/say.h"
 
 #define SEGMENT_BYTES 1000000000ULL
+/* Room for the file's header and one record's. */
+#define LEAST_BYTES \
+	(sizeof(struct fwdcap_pcap_file_header) + sizeof(struct fwdcap_pcap_record_header))
+#define MOST_SECONDS 1000000000ULL
 #define EXIT_USAGE 2
 
-static volatile sig_atomic_t stop;
+static volatile sig_atomic_t asked = FWDCAP_END_NONE; /* how the stream is to end */
 
 static void on_signal(int signal)
 {
-	(void)signal;
-	stop = 1;
+	if (signal != SIGUSR1)
+		asked = FWDCAP_END_SIGNAL;
+	else if (asked == FWDCAP_END_NONE)
+		asked = FWDCAP_END_ROLL;
 }
 
 static int usage(void)
 {
 	fprintf(stderr, "usage: fwdcap-recorder --pins DIR --stream DIR [--user NAME_OR_UID[:GROUP]]\n"
-			"                       [--snaplen N] [--segment-bytes N] [--block-bytes N]\n");
+			"                       [--continue DIR] [--snaplen N] [--segment-bytes N]\n"
+			"                       [--block-bytes N] [--max-bytes N] [--max-packets N]\n"
+			"                       [--max-seconds N] [--roll-at UTC_NS]\n");
 	return -EINVAL;
 }
 
@@ -72,6 +84,21 @@ static int set_option(struct options *options, int option)
 		err = number(optarg, BLOCK_MIN_BYTES, BLOCK_MAX_BYTES, &options->block_bytes);
 		options->block_bytes -= options->block_bytes % BLOCK_UNIT;
 		break;
+	case 'c':
+		options->follow = optarg;
+		break;
+	case 'B':
+		err = number(optarg, LEAST_BYTES, INT64_MAX, &options->max_bytes);
+		break;
+	case 'P':
+		err = number(optarg, 1, INT64_MAX, &options->max_packets);
+		break;
+	case 'S':
+		err = number(optarg, 1, MOST_SECONDS, &options->max_seconds);
+		break;
+	case 'R':
+		err = number(optarg, 1, INT64_MAX, &options->roll_at_ns);
+		break;
 	default:
 		err = usage();
 	}
@@ -87,6 +114,11 @@ static int parse(struct options *options, int argc, char **argv)
 		{ "snaplen", required_argument, NULL, 'l' },
 		{ "segment-bytes", required_argument, NULL, 'g' },
 		{ "block-bytes", required_argument, NULL, 'b' },
+		{ "continue", required_argument, NULL, 'c' },
+		{ "max-bytes", required_argument, NULL, 'B' },
+		{ "max-packets", required_argument, NULL, 'P' },
+		{ "max-seconds", required_argument, NULL, 'S' },
+		{ "roll-at", required_argument, NULL, 'R' },
 		{},
 	};
 	int option, err = 0;
@@ -104,6 +136,7 @@ static void catch_signals(void)
 
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGUSR1, &action, NULL);
 	/* A supervisor that has gone must not take the recorder along. */
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
@@ -112,7 +145,14 @@ static void catch_signals(void)
 int main(int argc, char **argv)
 {
 	struct recorder recorder = {};
-	struct options options = { .segment_bytes = SEGMENT_BYTES, .block_bytes = BLOCK_BYTES };
+	struct options options = {
+		.segment_bytes = SEGMENT_BYTES,
+		.block_bytes = BLOCK_BYTES,
+		.max_bytes = UINT64_MAX,
+		.max_packets = UINT64_MAX,
+		.max_seconds = UINT64_MAX,
+		.roll_at_ns = UINT64_MAX,
+	};
 	int err;
 
 	if (parse(&options, argc, argv))
@@ -126,7 +166,7 @@ int main(int argc, char **argv)
 		err = recorder_begin(&recorder);
 	if (err)
 		goto close;
-	err = recorder_run(&recorder, &stop);
+	err = recorder_run(&recorder, &asked);
 	err = err ? recorder_fail(&recorder, err) : recorder_finish(&recorder);
 close:
 	recorder_close(&recorder);

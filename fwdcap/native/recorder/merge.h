@@ -7,59 +7,88 @@
 #include "recorder/ring.h"
 
 /*
- * Puts the records of a ring that several CPUs share into time order: each is
- * held back until records HOLD_BACK_NS younger have been seen, or that much
- * time has passed without any. A program takes its packet's time microseconds
- * before it writes the record; what comes later than this window is written
- * with its time raised, and counted as late.
+ * Puts the records of all rings, each shared by several CPUs, into one time
+ * order. A record is held back until nothing older can come: a program takes
+ * its packet's time microseconds before it writes the record, so in a ring
+ * whose newest record is of time t, or that was found empty at t, nothing from
+ * before t - HOLD_BACK_NS is to be expected. The ring for which that is longest
+ * ago decides; one that is empty holds up nobody. What comes later all the
+ * same is written with its time raised, and counted as late.
+ *
+ * A CPU that stops in the middle of writing a record (a virtual one may, for
+ * milliseconds) blocks its ring: the others wait for it, BLOCKED_NS at most.
  */
 #define HOLD_BACK_NS 2000000ULL
-#define MERGE_CAPACITY 32768U /* power of two; 2 ms at 16 M records/s */
+#define BLOCKED_NS 50000000ULL
 
-/* A held record is a reference into the ring: nothing is copied. */
+#define MERGE_BATCH 256U
+#define MERGE_MOST 32768U /* held of one ring; power of two; 2 ms at 16 M records/s */
+#define MERGE_LEAST 4096U /* the same with many rings, so that memory stays small */
+
+/* A held record is a reference into its ring: nothing is copied. */
 struct held {
 	__u64 time_ns;	/* monotonic; never before the same CPU's last */
 	__u64 position; /* in the ring */
 	__u32 cpu;
 };
 
-struct merge {
+/* What is held of one ring. */
+struct queue {
 	struct held *held; /* circular, sorted by time, then CPU, then arrival */
-	__u32 first;	   /* counts on, as does: */
+	__u32 capacity;
+	__u32 first; /* counts on, as does: */
 	__u32 end;
 	__u64 newest_ns;
+	__u64 empty_ns; /* the ring was seen empty then */
+};
+
+struct merge {
+	struct queue queues[FWDCAP_MAX_RINGS];
+	__u32 nr_queues;
 	__u64 cpu_newest_ns[FWDCAP_MAX_CPUS];
 };
 
-int merge_open(struct merge *merge);
-
-static inline __u32 merge_room(const struct merge *merge)
-{
-	return MERGE_CAPACITY - (merge->end - merge->first);
-}
+int merge_open(struct merge *merge, __u32 nr_rings);
+void merge_close(struct merge *merge);
 
 /* Takes a record in; the caller has seen to it that there is room. */
-void merge_insert(struct merge *merge, const struct fwdcap_record *record, __u64 position);
+void merge_insert(struct merge *merge, __u32 ring, const struct fwdcap_record *record,
+		  __u64 position);
 
-static inline struct held *merge_at(const struct merge *merge, __u32 number)
+/* Notes that at @now_ns there was no more to read from the ring: it was empty or @blocked. */
+void merge_note_end(struct merge *merge, __u32 ring, __u64 now_ns, bool blocked);
+
+/* Up to which time nothing more is to be expected from any ring. */
+__u64 merge_horizon(const struct merge *merge);
+
+static inline bool queue_has_room(const struct queue *queue)
 {
-	return &merge->held[number & (MERGE_CAPACITY - 1)];
+	return queue->capacity - (queue->end - queue->first) >= MERGE_BATCH;
 }
 
-/* The oldest record if it is not younger than @until_ns, else NULL. */
-static inline const struct held *merge_first(const struct merge *merge, __u64 until_ns)
+static inline struct held *queue_at(const struct queue *queue, __u32 number)
 {
-	const struct held *held = merge_at(merge, merge->first);
-
-	return merge->first != merge->end && held->time_ns <= until_ns ? held : NULL;
+	return &queue->held[number & (queue->capacity - 1)];
 }
 
-static inline void merge_pop(struct merge *merge)
+/* The oldest record held of a ring, NULL when none is. */
+static inline const struct held *queue_head(const struct queue *queue)
 {
-	merge->first++;
+	return queue->first != queue->end ? queue_at(queue, queue->first) : NULL;
 }
+
+static inline void queue_pop(struct queue *queue)
+{
+	queue->first++;
+}
+
+/*
+ * The ring whose turn it is, NULL when nothing is held: its records go before
+ * all others' as long as they are older than @before_ns, the first one anyway.
+ */
+struct queue *merge_choose(struct merge *merge, __u64 *before_ns);
 
 /* The lowest ring position held, or @position when nothing is. */
-__u64 merge_lowest_position(const struct merge *merge, __u64 position);
+__u64 queue_lowest_position(const struct queue *queue, __u64 position);
 
 #endif

@@ -75,9 +75,8 @@ close:
 	return err;
 }
 
-int pins_capture_active(const char *pins, bool *active)
+int pins_capture(const char *pins, struct fwdcap_capture_control *control)
 {
-	struct fwdcap_capture_control control = {};
 	struct bpf_map_info info = {};
 	__u32 key = 0;
 	int fd, err;
@@ -85,11 +84,14 @@ int pins_capture_active(const char *pins, bool *active)
 	fd = pins_map(pins, "capture", BPF_MAP_TYPE_ARRAY, &info);
 	if (fd < 0)
 		return fd;
-	if (info.value_size != sizeof(control))
+	if (info.value_size != sizeof(*control))
 		err = refuse(-EINVAL, "%s/capture has another layout than this recorder", pins);
-	else if ((err = bpf_map_lookup_elem(fd, &key, &control)))
+	else if ((err = bpf_map_lookup_elem(fd, &key, control)))
 		refuse(err, "cannot read %s/capture: %m", pins);
-	*active = control.active;
+	else if (control->nr_rings > FWDCAP_MAX_RINGS)
+		err = refuse(-EINVAL, "%s/capture speaks of %u rings", pins, control->nr_rings);
+	else if (control->nr_rings == 0)
+		control->nr_rings = 1;
 	close(fd);
 	return err;
 }

@@ -3,7 +3,6 @@
 #define FWDCAP_PINS_H
 
 #include <linux/bpf.h>
-#include <stdbool.h>
 
 #include "abi.h"
 
@@ -19,7 +18,7 @@ int pins_map(const char *pins, const char *name, __u32 type, struct bpf_map_info
 /* Maps `cpu_state` for reading. */
 int pins_cpu_states(const char *pins, const struct fwdcap_cpu_state **states, __u32 *nr_cpus);
 
-/* Whether the program emits records, from `capture`. */
-int pins_capture_active(const char *pins, bool *active);
+/* What the program is told, from `capture`; its nr_rings is at least 1. */
+int pins_capture(const char *pins, struct fwdcap_capture_control *control);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -9,26 +10,29 @@
 #include "recorder/say.h"
 
 #define CACHE_LINE 64
+#define NAME_BYTES 16
 
-int ring_open(struct ring *ring, const char *pins)
+static int ring_open(struct ring *ring, const char *pins)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	struct bpf_map_info info = {};
 	void *consumer, *producer;
+	char name[NAME_BYTES];
 	int fd, err = 0;
 
-	fd = pins_map(pins, "ring0", BPF_MAP_TYPE_RINGBUF, &info);
+	snprintf(name, sizeof(name), "ring%u", ring->number);
+	fd = pins_map(pins, name, BPF_MAP_TYPE_RINGBUF, &info);
 	if (fd < 0)
 		return fd;
 	consumer = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (consumer == MAP_FAILED) {
-		err = refuse(-errno, "cannot map the consumer page of %s/ring0: %m", pins);
+		err = refuse(-errno, "cannot map the consumer page of %s/%s: %m", pins, name);
 		goto close;
 	}
 	producer = mmap(NULL, page + 2 * (size_t)info.max_entries, PROT_READ, MAP_SHARED, fd,
 			(off_t)page);
 	if (producer == MAP_FAILED) {
-		err = refuse(-errno, "cannot map the data of %s/ring0: %m", pins);
+		err = refuse(-errno, "cannot map the data of %s/%s: %m", pins, name);
 		munmap(consumer, page);
 		goto close;
 	}
@@ -44,10 +48,29 @@ close:
 	return err;
 }
 
-static bool well_formed(const struct fwdcap_record *record, __u32 len)
+int rings_open(struct rings *rings, const char *pins, __u32 nr_rings)
+{
+	int err = 0;
+
+	for (rings->nr = 0; rings->nr < nr_rings && !err; rings->nr++) {
+		rings->ring[rings->nr].number = rings->nr;
+		rings->ring[rings->nr].nr_rings = nr_rings;
+		err = ring_open(&rings->ring[rings->nr], pins);
+	}
+	return err;
+}
+
+/* A CPU that shows up in two rings would break the order of its sequence. */
+static bool belongs(const struct ring *ring, __u32 cpu)
+{
+	return cpu < FWDCAP_MAX_CPUS && (ring->nr_rings == 1 || cpu % ring->nr_rings == ring->number);
+}
+
+static bool well_formed(const struct ring *ring, const struct fwdcap_record *record, __u32 len)
 {
 	return len >= sizeof(*record) && record->caplen <= FWDCAP_MAX_FRAME &&
-	       record->caplen <= len - sizeof(*record) && record->cpu < FWDCAP_MAX_CPUS;
+	       record->caplen <= len - sizeof(*record) && record->monotonic_ns <= INT64_MAX &&
+	       belongs(ring, record->cpu);
 }
 
 const struct fwdcap_record *ring_next(struct ring *ring, __u64 *position)
@@ -73,12 +96,13 @@ const struct fwdcap_record *ring_next(struct ring *ring, __u64 *position)
 		if (header & BPF_RINGBUF_DISCARD_BIT)
 			continue;
 		record = ring_record(ring, *position);
-		if (well_formed(record, len))
+		if (well_formed(ring, record, len))
 			return record;
 	}
 }
 
-void ring_release(struct ring *ring, __u64 position)
+void rings_release(struct rings *rings, const __u64 *positions)
 {
-	__atomic_store_n(ring->consumer, position, __ATOMIC_RELEASE);
+	for (__u32 i = 0; i < rings->nr; i++)
+		__atomic_store_n(rings->ring[i].consumer, positions[i], __ATOMIC_RELEASE);
 }

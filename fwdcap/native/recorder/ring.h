@@ -12,6 +12,8 @@
  * Positions count bytes since the ring was made and never wrap.
  */
 struct ring {
+	__u32 number;		       /* among nr_rings */
+	__u32 nr_rings;
 	unsigned long *consumer;       /* written by ring_release() only */
 	const unsigned long *producer;
 	const unsigned char *data;     /* mapped twice in a row: no record is cut */
@@ -23,8 +25,13 @@ struct ring {
 
 _Static_assert(sizeof(unsigned long) == sizeof(__u64), "ring positions are 64 bits wide");
 
-/* Maps the pinned ring; reading starts at the kernel's consumer position. */
-int ring_open(struct ring *ring, const char *pins);
+struct rings {
+	struct ring ring[FWDCAP_MAX_RINGS];
+	__u32 nr;
+};
+
+/* Maps the pinned rings ring0 …; reading starts at the kernel's consumer positions. */
+int rings_open(struct rings *rings, const char *pins, __u32 nr_rings);
 
 static inline __u64 ring_produced(const struct ring *ring)
 {
@@ -43,7 +50,7 @@ static inline const struct fwdcap_record *ring_record(const struct ring *ring, _
  */
 const struct fwdcap_record *ring_next(struct ring *ring, __u64 *position);
 
-/* Gives the space before @position back to the kernel. */
-void ring_release(struct ring *ring, __u64 position);
+/* Gives the space before each ring's position back to the kernel. */
+void rings_release(struct rings *rings, const __u64 *positions);
 
 #endif

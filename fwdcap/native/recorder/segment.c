@@ -179,6 +179,12 @@ int segment_write(struct segment *segment, struct block *block)
 	return err;
 }
 
+bool segment_removed(const struct segment *segment)
+{
+	return file_removed(segment->data) || file_removed(segment->tags) ||
+	       file_removed(segment->index);
+}
+
 int segment_seal(struct segment *segment, const struct fwdcap_checkpoint *checkpoint)
 {
 	int err;

@@ -41,6 +41,9 @@ int segment_write(struct segment *segment, struct block *block);
 /* Cuts the files to what @checkpoint commits, syncs and closes them. */
 int segment_seal(struct segment *segment, const struct fwdcap_checkpoint *checkpoint);
 
+/* Whether one of its files has been removed from the directory. */
+bool segment_removed(const struct segment *segment);
+
 /* Closes the files as they are. */
 void segment_abandon(struct segment *segment);
 

@@ -4,13 +4,6 @@
 #include "recorder/clock.h"
 #include "recorder/stream.h"
 
-static __u32 stored_length(const struct stream *stream, const struct fwdcap_record *record)
-{
-	if (stream->snaplen && record->caplen > stream->snaplen)
-		return stream->snaplen;
-	return record->caplen;
-}
-
 static void begin_segment(struct stream *stream)
 {
 	struct fwdcap_pcap_file_header header = {
@@ -28,14 +21,28 @@ static void begin_segment(struct stream *stream)
 	stream->now.segment_index = 0;
 }
 
-void stream_begin(struct stream *stream, __u64 clock_offset_ns, __u32 nr_cpus)
+void stream_begin(struct stream *stream, __u32 nr_cpus, __u32 nr_rings)
 {
 	stream->now = (struct fwdcap_checkpoint){
 		.state = FWDCAP_RECORDER_RUNNING,
 		.nr_cpus = nr_cpus,
-		.clock_offset_ns = clock_offset_ns,
+		.nr_rings = nr_rings,
+		.begun_ns = monotonic_ns(),
+		.clock_offset_ns = clock_offset_ns(),
 	};
 	begin_segment(stream);
+}
+
+void stream_follow(struct stream *stream, const struct fwdcap_checkpoint *last)
+{
+	struct fwdcap_checkpoint *now = &stream->now;
+
+	now->begun_ns = last->ended_ns;
+	memcpy(now->next_sequence, last->next_sequence, sizeof(now->next_sequence));
+	for (__u32 cpu = 0; cpu < last->nr_cpus; cpu++)
+		now->begun_sequence += last->next_sequence[cpu];
+	for (int loss = 0; loss < FWDCAP_LOSSES; loss++)
+		now->lost_before[loss] = last->lost_before[loss] + last->lost_records[loss];
 }
 
 static __u64 next_whole_second(const struct stream *stream, __u64 time_ns)
@@ -48,6 +55,7 @@ static __u64 next_whole_second(const struct stream *stream, __u64 time_ns)
 void stream_resume(struct stream *stream, const struct fwdcap_checkpoint *checkpoint)
 {
 	stream->now = *checkpoint;
+	stream->now.error = 0; /* a full disk that was waited for */
 	stream->entry_bytes = stream->end.last_entry.bytes;
 	stream->next_index_ns = next_whole_second(stream, checkpoint->last_ns);
 }
@@ -58,14 +66,9 @@ static bool starts_segment(const struct stream *stream, __u32 need)
 	       stream->now.segment_bytes + need > stream->segment_limit_bytes;
 }
 
-static __u32 record_bytes(const struct stream *stream, const struct fwdcap_record *record)
-{
-	return (__u32)sizeof(struct fwdcap_pcap_record_header) + stored_length(stream, record);
-}
-
 void stream_take(struct stream *stream, struct block *block, const struct fwdcap_record *record)
 {
-	if (record && starts_segment(stream, record_bytes(stream, record))) {
+	if (record && starts_segment(stream, stream_record_bytes(stream, record))) {
 		stream->now.segment++;
 		begin_segment(stream);
 	}
@@ -79,7 +82,7 @@ void stream_take(struct stream *stream, struct block *block, const struct fwdcap
 
 bool stream_fits(const struct stream *stream, const struct fwdcap_record *record)
 {
-	__u32 need = record_bytes(stream, record);
+	__u32 need = stream_record_bytes(stream, record);
 
 	return stream->block->used + need <= stream->block_bytes &&
 	       stream->block->nr_tags < BLOCK_TAGS && stream->block->nr_index < BLOCK_INDEX &&
@@ -127,6 +130,18 @@ static __u32 nanoseconds(struct stream *stream, __u64 time_ns)
 	return (__u32)(time_ns - stream->second_ns);
 }
 
+/* Records between the CPU's last one and @record, which is of @time_ns, are missing. */
+static void note_gap(struct stream *stream, const struct fwdcap_record *record, __u64 time_ns)
+{
+	struct fwdcap_checkpoint *now = &stream->now;
+	struct missing *missing = &stream->missing;
+
+	if (!missing->since_ns)
+		missing->since_ns = now->last_ns ? now->last_ns : time_ns;
+	missing->records[record->cpu % now->nr_rings] +=
+		record->sequence - now->next_sequence[record->cpu];
+}
+
 static void count(struct stream *stream, const struct fwdcap_record *record, __u32 caplen,
 		  __u64 time_ns)
 {
@@ -138,15 +153,16 @@ static void count(struct stream *stream, const struct fwdcap_record *record, __u
 	now->packets++;
 	now->bytes += bytes;
 	now->frame_bytes += caplen;
+	if (record->sequence != now->next_sequence[record->cpu])
+		note_gap(stream, record, time_ns);
 	now->last_ns = time_ns;
-	stream->missing += record->sequence - now->next_sequence[record->cpu];
 	now->next_sequence[record->cpu] = record->sequence + 1;
 }
 
 void stream_append(struct stream *stream, const struct fwdcap_record *record, __u64 monotonic_ns)
 {
 	__u64 time_ns = monotonic_ns + stream->now.clock_offset_ns;
-	__u32 caplen = stored_length(stream, record);
+	__u32 caplen = stream_stored_length(stream, record);
 	struct fwdcap_pcap_record_header header = {
 		.caplen = caplen,
 		.len = record->len,

@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include "recorder/clock.h"
+#include "recorder/files.h"
 #include "recorder/writer.h"
 
 #define RETRY_NS 50000000ULL
+#define RETRIES_REPORTED 16 /* every so many, 800 ms */
 
 static int put(struct writer *writer, struct block *block)
 {
@@ -23,12 +25,27 @@ static int put(struct writer *writer, struct block *block)
 	if (err)
 		return err;
 	commit->direct_io = writer->segment.direct;
-	err = checkpoint_write(&writer->checkpoint, commit);
+	err = sync_report(&writer->sync, commit);
+	if (!err)
+		err = checkpoint_write(&writer->checkpoint, commit);
+	if (!err && (segment_removed(&writer->segment) || file_removed(writer->checkpoint.fd)))
+		err = -ENOENT;
 	if (err)
 		return err;
 	writer->committed = *commit;
-	ring_release(writer->ring, commit->ring_position);
-	return 0;
+	rings_release(writer->rings, commit->ring_position);
+	return sync_request(&writer->sync, &writer->segment, writer->checkpoint.fd, commit);
+}
+
+/* The slots are on the disk already, so this much goes even when it is full. */
+static void report_full(struct writer *writer, int err)
+{
+	struct fwdcap_checkpoint waiting = writer->committed;
+
+	if (!waiting.segment_bytes)
+		return;
+	waiting.error = (__u32)-err;
+	checkpoint_write(&writer->checkpoint, &waiting);
 }
 
 /* The ring holds while retention makes room, for as long as it is worth it. */
@@ -37,7 +54,7 @@ static int put_patiently(struct writer *writer, struct block *block)
 	__u64 deadline_ns = 0;
 	int err;
 
-	for (;;) {
+	for (int tries = 0;; tries++) {
 		err = put(writer, block);
 		if (err != -ENOSPC && err != -EDQUOT)
 			return err;
@@ -45,6 +62,8 @@ static int put_patiently(struct writer *writer, struct block *block)
 			deadline_ns = monotonic_ns() + WRITER_PATIENCE_NS;
 		else if (monotonic_ns() >= deadline_ns)
 			return err;
+		if (tries % RETRIES_REPORTED == 0)
+			report_full(writer, err);
 		sleep_ns(RETRY_NS);
 	}
 }
@@ -102,7 +121,9 @@ int writer_start(struct writer *writer, size_t block_bytes)
 	/* Signals are for the thread that sleeps. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	err = -pthread_create(&writer->thread, NULL, run, writer);
+	err = sync_start(&writer->sync);
+	if (!err)
+		err = -pthread_create(&writer->thread, NULL, run, writer);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return err;
 }
@@ -140,6 +161,8 @@ bool writer_failed(struct writer *writer)
 
 int writer_stop(struct writer *writer)
 {
+	int sync_error;
+
 	/* Only the caller's thread sets it: a second call finds the thread gone. */
 	if (writer->closing)
 		return writer->error;
@@ -148,6 +171,9 @@ int writer_stop(struct writer *writer)
 	pthread_cond_broadcast(&writer->changed);
 	pthread_mutex_unlock(&writer->lock);
 	pthread_join(writer->thread, NULL);
+	sync_error = sync_stop(&writer->sync);
+	if (!writer->error)
+		writer->error = sync_error;
 	return writer->error;
 }
 
@@ -169,7 +195,7 @@ int writer_seal(struct writer *writer, struct fwdcap_checkpoint *checkpoint)
 		also = checkpoint_sync(&writer->checkpoint);
 	if (!also && fsync(writer->segment.directory))
 		also = -errno;
-	if (!also)
-		ring_release(writer->ring, checkpoint->ring_position);
+	if (!also && !file_removed(writer->checkpoint.fd))
+		rings_release(writer->rings, checkpoint->ring_position);
 	return err ? err : also;
 }

@@ -8,19 +8,21 @@
 #include "recorder/checkpoint.h"
 #include "recorder/ring.h"
 #include "recorder/segment.h"
+#include "recorder/sync.h"
 
 #define WRITER_BLOCKS 4U
 #define WRITER_PATIENCE_NS 5000000000ULL /* how long a full disk is waited for */
 
 /*
  * The thread that touches the disk. For every block: data, tags, index, then
- * the checkpoint, then the ring space it covers goes back to the kernel.
+ * the checkpoint, then the space it covers in the rings goes back to the kernel.
  */
 struct writer {
 	struct segment segment;
 	struct checkpoint_file checkpoint;
 	struct fwdcap_checkpoint committed; /* the last one written */
-	struct ring *ring;
+	struct rings *rings;
+	struct sync sync;
 
 	pthread_t thread;
 	pthread_mutex_t lock;
