@@ -24,6 +24,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "capture": ("fwdcap.cli.capture", "capture"),
     "datapath": ("fwdcap.cli.datapath", "datapath"),
     "doctor": ("fwdcap.cli.doctor", "doctor"),
+    "stream": ("fwdcap.cli.stream", "stream"),
+    "store": ("fwdcap.cli.store", "store"),
     "lab": ("fwdcap.cli.lab", "lab"),
 }
 

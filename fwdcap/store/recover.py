@@ -205,7 +205,7 @@ class _Stream:
             report = said
         notes = [note for step in done for note in step.notes()]
         if lost:
-            notes.append(f"{lost:,} packets that the recorder had reported are missing.")
+            notes.append(f"Packets that the recorder had reported and that are missing: {lost:,}.")
         found = Recovery(
             stream=self._directory.name,
             outcome="recovered" if changed else "intact",

@@ -71,7 +71,7 @@ class Repair:
             yield f"{name} was indexed again."
         unknown = self.records - self.tags_bytes // TAG_BYTES
         if unknown > 0:
-            yield f"{name} has no tags for {unknown:,} packets: their route is not known."
+            yield f"{name} has packets without a tag, their route is not known: {unknown:,}."
 
     def apply(self) -> None:
         """Does it; on return all is on disk but the names. Raises OSError."""
