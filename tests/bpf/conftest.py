@@ -17,7 +17,7 @@ from packets import Outcome, Setup
 
 from fwdcap.datapath import objects, pins
 
-_OWN_NAME = re.compile(r"fwdcap-test-(\d+)-\d+")
+_OWN_NAME = re.compile(r"fwdcap-bpftest-(\d+)-\d+")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,8 +39,8 @@ def new_directory() -> Iterator[Callable[[], Path]]:
         if owner and not Path("/proc", owner[1]).exists():
             shutil.rmtree(left)
     numbers = itertools.count()
-    yield lambda: pins.BPFFS / f"fwdcap-test-{os.getpid()}-{next(numbers)}"
-    assert not list(pins.BPFFS.glob(f"fwdcap-test-{os.getpid()}-*"))
+    yield lambda: pins.BPFFS / f"fwdcap-bpftest-{os.getpid()}-{next(numbers)}"
+    assert not list(pins.BPFFS.glob(f"fwdcap-bpftest-{os.getpid()}-*"))
 
 
 @pytest.fixture(scope="module", autouse=True)
