@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from fwdcap.errors import Forbidden, FwdcapError, Unavailable, from_dict
 
@@ -48,6 +49,9 @@ class Client:
 
     def capture_stop(self) -> Body:
         return self._ask("DELETE", "/capture", None, CHANGE_TIMEOUT_S)
+
+    def stream_delete(self, stream: str) -> Body:
+        return self._ask("DELETE", f"/streams/{quote(stream, safe='')}")
 
     def routes(self) -> Body:
         return self._ask("GET", "/routes")

@@ -74,6 +74,12 @@ def create_app(service: Service, web_uid: int) -> Flask:
     offer("GET", "/doctor", service.doctor)
     offer("POST", "/capture", lambda: service.capture_start(_text("name"), _number("snaplen")))
     offer("DELETE", "/capture", service.capture_stop)
+    app.add_url_rule(
+        "/streams/<stream>",
+        "DELETE /streams",
+        lambda stream: jsonify(service.stream_delete(stream)),
+        methods=["DELETE"],
+    )
     offer("POST", "/datapath/attach", lambda: service.datapath_attach(_text("interface")))
     offer("POST", "/datapath/detach", service.datapath_detach)
 

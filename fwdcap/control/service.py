@@ -20,7 +20,9 @@ from fwdcap.capture import folder, recorder
 from fwdcap.capture.accounts import Accounts, lookup
 from fwdcap.capture.captures import Captures
 from fwdcap.capture.folder import Usage
+from fwdcap.capture.housekeeping import Housekeeping
 from fwdcap.capture.notice import Notice
+from fwdcap.capture.rules import Rules
 from fwdcap.capture.session import Place
 from fwdcap.config import Settings
 from fwdcap.control import doctor, routetable, status
@@ -84,6 +86,13 @@ class Service:
             utc_ns=self._clocks.utc_ns,
             monotonic_ns=self._clocks.monotonic_ns,
         )
+        self._housekeeping = Housekeeping(
+            self._store,
+            Rules.of(settings.store),
+            self._captures,
+            self.accounts.web,
+            utc_ns=self._clocks.utc_ns,
+        )
         self._changes = threading.RLock()
         self._route_notices: tuple[Notice, ...] = ()
         self._usage = (0, Usage(0, 0, 0))
@@ -102,12 +111,19 @@ class Service:
         with self._changes:
             folder.prepare(self._store, self.accounts)
             self._table = routetable.number(self._table, self._store)
+            self._housekeeping.start()
             return [*self._begin(), *self._left_behind()]
 
     def tick(self) -> list[str]:
         """Every second; returns lines for the log. Never raises."""
         lines: list[str] = []
-        for part in (self._tend_path, self._tend_waiting, self._tend_captures):
+        parts = (
+            self._tend_path,
+            self._tend_waiting,
+            self._tend_captures,
+            self._housekeeping.tick,
+        )
+        for part in parts:
             try:
                 lines += part()
             except (FwdcapError, OSError) as error:
@@ -116,6 +132,7 @@ class Service:
 
     def close(self) -> None:
         """Let go; data path and recorder go on."""
+        self._housekeeping.close()
         with self._changes:
             self._kernel.close()
 
@@ -145,6 +162,7 @@ class Service:
                 "used_bytes": used.used_bytes,
                 "free_bytes": used.free_bytes,
                 "total_bytes": used.total_bytes,
+                "archive": self._housekeeping.archive(),
             },
             "uptime_s": _uptime_s(),
             "warnings": [notice.to_dict() for notice in self._notices(view)],
@@ -165,6 +183,7 @@ class Service:
                     "packets": info.packets,
                     "size_bytes": info.size_bytes,
                     "lost": info.lost,
+                    "trimmed": info.trimmed,
                 }
                 for info in list_streams(self._store)
             ],
@@ -202,6 +221,14 @@ class Service:
             outcome = self._captures.stop()
             self._usage = (0, self._usage[1])
             return outcome.to_dict()
+
+    def stream_delete(self, stream: str) -> Body:
+        """Raises NotFound, Conflict while it is being recorded, or Unavailable."""
+        with self._changes:
+            self._housekeeping.delete(stream)
+            self._usage = (0, self._usage[1])
+            log.info("deleted stream %s as asked", stream)
+            return {"stream": stream, "message": f"deleted stream [{stream}]"}
 
     def datapath_attach(self, interface: str) -> Body:
         """Attach and apply the routes. Raises NotFound, Invalid, Conflict or Unavailable."""
@@ -314,7 +341,8 @@ class Service:
         return usage
 
     def _notices(self, view: View) -> list[Notice]:
-        ours = (*self.accounts.notices, *self._route_notices)
+        kept = self._housekeeping.notices()
+        ours = (*self.accounts.notices, *self._route_notices, *kept)
         return [*ours, *status.about_senders(view)]
 
 

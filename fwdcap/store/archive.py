@@ -54,9 +54,9 @@ class Archive:
     may take files of a stream away.
     """
 
-    def __init__(self, store: Path, path: Path) -> None:
+    def __init__(self, store: Path, path: Path, commit: threading.Lock | None = None) -> None:
         self.path = path
-        self.commit = threading.Lock()
+        self._commit = commit or threading.Lock()
         self._store = store
 
     def open(self) -> Space:
@@ -96,7 +96,7 @@ class Archive:
                 elif kind == "pcap":
                     return False
             os.fsync(target)
-            with self.commit:
+            with self._commit:
                 moved = _replace(source, stream, copied)
             if not moved:
                 for name in copied:
@@ -134,6 +134,14 @@ class Archive:
             for name in os.listdir(self.path / stream):
                 if places.is_unfinished(name) or _redundant(directory, name, first):
                     self.remove(stream, name)
+
+    def full(self) -> DiskFull:
+        """The refusal of whoever finds that it is full."""
+        return DiskFull(
+            f"The archive {self.path} is full.",
+            code="archive-full",
+            hint="Give it a larger disk, or set [store] max_bytes or min_free.",
+        )
 
     # ---- knowing each other
 
@@ -237,11 +245,7 @@ class Archive:
 
     def _trouble(self, error: OSError) -> FwdcapError:
         if error.errno in _FULL:
-            return DiskFull(
-                f"The archive {self.path} is full.",
-                code="archive-full",
-                hint="Give it a larger disk, or set [store] max_bytes or min_free.",
-            )
+            return self.full()
         return self._away(f"it cannot be written: {error.strerror or error}")
 
 

@@ -70,6 +70,15 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Move:
+    """Move a segment of so many bytes to the archive."""
+
+    stream: str
+    number: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Delete:
     """Delete the whole stream."""
 
@@ -133,22 +142,20 @@ def choose(
     return tuple(chain(deletes, _trims(running, excess)))
 
 
-def to_archive(
-    streams: Iterable[Kept], limits: Limits, free_bytes: int
-) -> tuple[tuple[str, int], ...]:
-    """Segments to move, oldest first, as (stream, number); none where nothing has to."""
+def to_archive(streams: Iterable[Kept], limits: Limits, free_bytes: int) -> tuple[Move, ...]:
+    """Segments to move, oldest first; none where nothing has to."""
     if limits.archive_above_bytes is None:
         return ()
     every = sorted(streams, key=lambda stream: (stream.started_ns, stream.stream))
     much = sum(stream.store_bytes for stream in every) - limits.archive_above_bytes
     much = max(much, (limits.min_free_bytes or 0) - free_bytes)
-    chosen: list[tuple[str, int]] = []
+    chosen: list[Move] = []
     for stream in every:
         for piece in stream.pieces:
             if much <= 0:
                 return tuple(chosen)
             if piece.sealed and piece.store_bytes and not piece.away:
-                chosen.append((stream.stream, piece.number))
+                chosen.append(Move(stream.stream, piece.number, piece.store_bytes))
                 much -= piece.store_bytes
     return tuple(chosen)
 
