@@ -23,7 +23,7 @@
 #define FWDCAP_MAX_RULES 32768	  /* two per route */
 #define FWDCAP_MAX_CPUS 512	  /* size of the checkpoint's table */
 #define FWDCAP_MAX_RINGS 64	  /* size of the map of rings */
-#define FWDCAP_MAX_FRAME 65536	  /* largest frame that is copied */
+#define FWDCAP_MAX_FRAME 65535	  /* as much as bpf_xdp_load_bytes copies at once */
 #define FWDCAP_LINKTYPE_ETHERNET 1 /* tcpdump.org/linktypes.html */
 
 /* ---- rules -------------------------------------------------------------- */

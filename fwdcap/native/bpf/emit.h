@@ -12,8 +12,6 @@
 #define RINGBUF_HEADER 8
 /* Ethernet, two tags, the longest IPv4 header, and TCP up to its checksum fit. */
 #define REWRITTEN_BYTES 128
-/* bpf_xdp_load_bytes refuses more; FWDCAP_MAX_FRAME is one larger. */
-#define MAX_COPY_BYTES 0xffff
 
 static __always_inline void fill_record(struct fwdcap_record *record, const struct packet *packet,
 					const struct fwdcap_rule *rule, enum fwdcap_reason reason,
@@ -38,7 +36,7 @@ static __always_inline __u32 captured_length(const struct packet *packet,
 
 	if (control->snaplen && caplen > control->snaplen)
 		caplen = control->snaplen;
-	return caplen > MAX_COPY_BYTES ? MAX_COPY_BYTES : caplen;
+	return caplen > FWDCAP_MAX_FRAME ? FWDCAP_MAX_FRAME : caplen;
 }
 
 /* Ask before copying: a full ring shall cost next to nothing. */
@@ -99,7 +97,7 @@ static __always_inline long copy_frame(struct xdp_md *ctx, struct emission *emis
 
 	if (emission->copied && len > REWRITTEN_BYTES)
 		return bpf_xdp_load_bytes(ctx, 0, emission->scratch->frame, REWRITTEN_BYTES);
-	if (len < 1 || len > MAX_COPY_BYTES)
+	if (len < 1 || len > FWDCAP_MAX_FRAME)
 		return -1;
 	return bpf_xdp_load_bytes(ctx, 0, emission->scratch->frame, len);
 }
@@ -108,7 +106,7 @@ static __always_inline long output(struct emission *emission)
 {
 	__u32 len = verifiable(emission->caplen);
 
-	if (len > MAX_COPY_BYTES)
+	if (len > FWDCAP_MAX_FRAME)
 		return -1;
 	return bpf_ringbuf_output(emission->ring, emission->scratch,
 				  sizeof(struct fwdcap_record) + len, BPF_RB_NO_WAKEUP);
