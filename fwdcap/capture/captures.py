@@ -4,8 +4,8 @@
 keeps the numbers of the last capture, from its stream.json, so that they are
 the same after a stop and after a restart of fwdcapd.
 
-Its methods are called one at a time (the service's lock); only `status` may be
-called beside another.
+Its methods are called one at a time (the service's lock); only `status`,
+`stream` and `note_trimmed` may be called beside another.
 """
 
 from __future__ import annotations
@@ -88,6 +88,20 @@ class Captures:
         session = self._session
         if session is not None and session.words.stream == stream:
             session.note_trimmed(original_first_ns, removed)
+
+    @property
+    def stream(self) -> str | None:
+        """The stream of the running capture."""
+        session = self._session
+        return session.words.stream if session else None
+
+    def note_trimmed(
+        self, stream: str, original_first_ns: int | None, removed: Mapping[str, int]
+    ) -> None:
+        """Have stream.json of the running stream say what retention took. Raises OSError."""
+        session = self._session
+        if session is not None and session.words.stream == stream:
+            session.note(trimmed=True, original_first_ns=original_first_ns, removed=dict(removed))
 
     def start(
         self,

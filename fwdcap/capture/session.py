@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from fwdcap import abi
 from fwdcap.capture import counters, folder, recorder
@@ -73,6 +74,7 @@ class Session:
         self.directory = place.directory(words.stream)
         self.process = process
         self.trouble = ""
+        self._writing = threading.Lock()  # of stream.json, which retention has noted in too
         self._place = place
         self._source = source
         self._started_ns = now_ns
@@ -115,6 +117,12 @@ class Session:
         """The live counters."""
         report = recorder.report(self.directory)  # first: emitted is never behind committed
         return counters.live(self.emitted(), report)
+
+    def note(self, **changes: Any) -> None:
+        """Change stream.json. Raises OSError; then it is changed here and not on disk."""
+        with self._writing:
+            self.words = replace(self.words, **changes)
+            stream_json.write(self.directory / stream_json.FILE, self.words)
 
     # ---- while it runs
 
