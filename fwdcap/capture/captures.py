@@ -89,20 +89,6 @@ class Captures:
         if session is not None and session.words.stream == stream:
             session.note_trimmed(original_first_ns, removed)
 
-    @property
-    def stream(self) -> str | None:
-        """The stream of the running capture."""
-        session = self._session
-        return session.words.stream if session else None
-
-    def note_trimmed(
-        self, stream: str, original_first_ns: int | None, removed: Mapping[str, int]
-    ) -> None:
-        """Have stream.json of the running stream say what retention took. Raises OSError."""
-        session = self._session
-        if session is not None and session.words.stream == stream:
-            session.note(trimmed=True, original_first_ns=original_first_ns, removed=dict(removed))
-
     def start(
         self,
         name: str,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,7 +73,6 @@ class Session:
         self.directory = place.directory(words.stream)
         self.process = process
         self.trouble = ""
-        self._writing = threading.Lock()  # of stream.json, which retention has noted in too
         self._place = place
         self._source = source
         self._started_ns = now_ns
@@ -117,12 +115,6 @@ class Session:
         """The live counters."""
         report = recorder.report(self.directory)  # first: emitted is never behind committed
         return counters.live(self.emitted(), report)
-
-    def note(self, **changes: Any) -> None:
-        """Change stream.json. Raises OSError; then it is changed here and not on disk."""
-        with self._writing:
-            self.words = replace(self.words, **changes)
-            stream_json.write(self.directory / stream_json.FILE, self.words)
 
     # ---- while it runs
 
