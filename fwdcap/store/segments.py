@@ -176,7 +176,7 @@ def _committed(part: Segment, said: abi.Checkpoint) -> Segment:
 
 
 def _removed(
-    directory: Path, kept: Sequence[Segment], said: abi.Checkpoint
+    directory: Path, kept: Sequence[Segment], said: abi.Checkpoint | None
 ) -> tuple[Totals, int | None]:
     """What was removed of a stream before the first of these segments, and its first time now."""
     entry = first_entry(kept[0].index_name)
@@ -185,8 +185,8 @@ def _removed(
     words = stream_json.read(directory / stream_json.FILE)
     if words is not None and words.removed.get("segments") == kept[0].number:
         return Totals(words.removed["packets"], words.removed["bytes"]), _first_ns(kept[0])
-    if any(part.away for part in kept):
-        return Totals(), None
+    if said is None or any(part.away for part in kept):
+        return Totals(), _first_ns(kept[0])
     packets = sum(sum(1 for _ in _heads(part)) for part in kept)
     size = sum(part.record_bytes for part in kept)
     return Totals(said.packets - packets, said.bytes - size), _first_ns(kept[0])
@@ -219,8 +219,7 @@ def _head(path: Path) -> bytes:
 def _measured(directory: Path, files: Sequence[Segment]) -> Contents:
     segments: list[Segment] = []
     removed_segments = files[0].number if files else 0
-    entry = first_entry(files[0].index_name) if removed_segments else None
-    before = Totals(entry.packets, entry.bytes, entry.previous_ns) if entry else Totals()
+    before = _removed(directory, files, None)[0] if removed_segments else Totals()
     packets = before.packets
     first: int | None = None
     last: int | None = None
