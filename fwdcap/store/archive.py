@@ -32,7 +32,6 @@ MARK = ".fwdcap-archive"
 MEMORY = "archive.id"
 _CHUNK_BYTES = 1 << 20
 _SYNC_BYTES = 16 << 20  # no more dirty pages than this
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Pace = Callable[[int], None]
@@ -83,25 +82,24 @@ class Archive:
         """
         directory = self._store / "streams" / stream
         with _opened(directory) as source, self._prepared(stream, source) as target:
-            if not _alone(source):
-                return False
-            copied: dict[str, os.stat_result] = {}
+            if not _alone(source) or not _regular(source, places.file_name(number, "pcap")):
+                return places.is_archived(directory, places.file_name(number, "pcap"), source)
+            return self._move(source, target, stream, number, pace)
+
+    def _move(self, source: int, target: int, stream: str, number: int, pace: Pace) -> bool:
+        copied: dict[str, os.stat_result] = {}
+        try:
             for kind in places.KINDS:
                 name = places.file_name(number, kind)
-                if places.is_archived(directory, name, source):
-                    continue
-                found = self._copy(source, target, name, pace)
-                if found is not None:
-                    copied[name] = found
-                elif kind == "pcap":
-                    return False
+                if _regular(source, name):
+                    copied[name] = self._copy(source, target, name, pace)
             os.fsync(target)
             with self._commit:
-                moved = _replace(source, stream, copied)
-            if not moved:
-                for name in copied:
+                return _replace(source, stream, copied)
+        finally:
+            for name in copied:
+                if not places.is_archived(self._store / "streams" / stream, name, source):
                     self.remove(stream, name)
-            return moved
 
     def remove(self, stream: str, name: str) -> None:
         """Remove the copy of a file that the store no longer leads to."""
@@ -197,18 +195,14 @@ class Archive:
         with _opened(directory) as target:
             yield target
 
-    def _copy(self, source: int, target: int, name: str, pace: Pace) -> os.stat_result | None:
-        """Copy a file into the archive and compare it; None where there is none."""
-        try:
-            # Whoever writes there meets hostile bytes: a link of its own is not followed.
-            original = os.open(name, _READ, dir_fd=source)
-        except FileNotFoundError:
-            return None
+    def _copy(self, source: int, target: int, name: str, pace: Pace) -> os.stat_result:
+        """Copy a file into the archive and compare it; returns what it was."""
+        # Whoever writes there meets hostile bytes: a link of its own is not followed.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        original = os.open(name, flags, dir_fd=source)
         new = places.unfinished(name)
         try:
             found = os.fstat(original)
-            if not stat.S_ISREG(found.st_mode):
-                return None
             self._write_copy(original, found, target, new, pace)
             os.rename(new, name, src_dir_fd=target, dst_dir_fd=target)
         except BaseException as error:
@@ -265,6 +259,14 @@ def _alone(source: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _regular(source: int, name: str) -> bool:
+    """Is there a file of that name, and neither a link nor something else?"""
+    try:
+        return stat.S_ISREG(os.stat(name, dir_fd=source, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _replace(source: int, stream: str, copied: dict[str, os.stat_result]) -> bool:
