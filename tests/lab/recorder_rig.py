@@ -98,8 +98,8 @@ class Producer:
     def deactivate(self) -> None:
         self._control(0)
 
-    def _control(self, active: int) -> None:
-        control = abi.CaptureControl(active=active, nr_rings=len(self._rings))
+    def _control(self, active: int, rings: int | None = None) -> None:
+        control = abi.CaptureControl(active=active, nr_rings=rings or len(self._rings))
         self._maps["capture"].put(KEY, bytes(control))
 
     def states(self) -> list[abi.CpuState]:
@@ -123,10 +123,20 @@ class Producer:
         self._program.test_run(bytes(record) + frame, repeat=times)
 
     @contextmanager
-    def on_one_cpu(self) -> Iterator[None]:
+    def as_if_one_ring(self) -> Iterator[None]:
+        """In the block the program, and who asks, believes that ring0 is all there is."""
+        active = abi.CaptureControl.from_buffer_copy(self._maps["capture"].get(KEY) or b"").active
+        self._control(active, rings=1)
+        try:
+            yield
+        finally:
+            self._control(active)
+
+    @contextmanager
+    def on_one_cpu(self, cpu: int = 0) -> Iterator[None]:
         """What this thread emits in the block has one sequence."""
         cpus = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {min(cpus)})
+        os.sched_setaffinity(0, {sorted(cpus)[cpu]})
         try:
             yield
         finally:
