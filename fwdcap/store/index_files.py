@@ -25,7 +25,7 @@ ENTRY_WORDS = ENTRY_BYTES // 8
 OFFSET = 2  # column of an entry
 
 _OPEN = 48
-_FILES_AHEAD = 8
+_FILES_AHEAD = 16
 _PROBE_ENTRIES = 128
 
 
@@ -45,6 +45,7 @@ class Files:
         self.whole = False  # all of every file will be read, in order
         self._parts = parts
         self._open: dict[int, int] = {}
+        self._latest = -1
 
     def close(self) -> None:
         for fd in self._open.values():
@@ -67,11 +68,12 @@ class Files:
             os.posix_fadvise(self._file(place), offset, size, os.POSIX_FADV_WILLNEED)
 
     def _file(self, place: int) -> int:
-        if place not in self._open:
+        if place not in self._open or (self.whole and place != self._latest):
             ahead = _FILES_AHEAD if self.whole else 1
             for number, part in enumerate(self._parts[place : place + ahead], place):
                 if part.count and not part.made and number not in self._open:
                     self._open[number] = self._opened(part.path)
+            self._latest = place
         return self._open[place]
 
     def _opened(self, path: str) -> int:
