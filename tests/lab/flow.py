@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import select
 import signal
 import socket
@@ -193,7 +194,11 @@ def numbers_in(frames: Iterable[memoryview], tags: bytes) -> dict[int, Numbers]:
 
 
 def send(address: str, port: int, rate: int, seconds: float, size: int) -> None:
-    """Numbered datagrams of `size` bytes, in small bursts so that no queue is ever long."""
+    """Numbered datagrams of `size` bytes, in small bursts so that no queue is ever long.
+
+    From one CPU: when a sender moves, its last packets may be behind on the old one.
+    """
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     count, number = round(rate * seconds), 0
     filler = bytes(size - _NUMBER.size)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:

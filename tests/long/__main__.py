@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
         report += section(suite, ended, outcomes, took_s)
         code = code or ended
     REPORT.parent.mkdir(exist_ok=True)
-    REPORT.write_text("\n".join(report))
+    REPORT.write_text("\n".join(report) + "\n")
     say(f"written to {REPORT.relative_to(ROOT)}")
     return code
 
@@ -76,7 +76,8 @@ def run(suite: Suite, arguments: Sequence[str]) -> tuple[int, list[Outcome]]:
     """pytest's exit code, and what it noted of each test."""
     with tempfile.TemporaryDirectory() as directory:
         notes = Path(directory) / "notes.xml"
-        words = [sys.executable, "-m", "pytest", "-v", "--timeout=3600", f"--junit-xml={notes}"]
+        words = [sys.executable, "-m", "pytest", "-v", "--timeout=3600"]
+        words += [f"--junit-xml={notes}", "-o", "junit_family=xunit1"]  # which keeps properties
         done = subprocess.run(
             [*words, *suite.arguments, *arguments],
             cwd=ROOT,
