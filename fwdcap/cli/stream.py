@@ -1,7 +1,7 @@
-"""`fwdcap stream`: look at what is recorded, and cut it.
+"""`fwdcap stream`: look at what is recorded, cut it, delete it.
 
 Reads the store directly, so it works without a daemon, for whoever may read the
-store.
+store. Only deleting is the daemon's business.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import click
 from fwdcap import config
 from fwdcap.cli import output
 from fwdcap.cli.export import export
-from fwdcap.cli.options import json_option, wants_json
+from fwdcap.cli.options import client, common, json_option, wants_json
 from fwdcap.errors import NotFound
 from fwdcap.store.listing import open_splits
 from fwdcap.store.names import not_found
@@ -43,7 +43,7 @@ def _place(command: Command) -> Command:
 
 @click.group()
 def stream() -> None:
-    """Look at recorded streams, cut and export them."""
+    """Look at recorded streams, cut, export and delete them."""
 
 
 stream.add_command(export)
@@ -92,6 +92,18 @@ def splits(name: str, view_name: str, file: Path | None, store: Path | None) -> 
     click.echo(_SPLIT.format("NAME", "PACKETS", "SIZE", "START", "STOP"))
     for row in found:
         click.echo(_line(row, zone_of(zone)))
+
+
+@stream.command()
+@click.argument("name", metavar="STREAM")
+@common
+def delete(name: str) -> None:
+    """Delete STREAM, in the store and in the archive; the daemon does it.
+
+    A stream that is being recorded is refused: stop the capture first.
+    """
+    answer = client().stream_delete(name)
+    output.emit(answer, wants_json(), lambda _: f"Deleted stream [{name}].")
 
 
 _UNITS = {"time": "period_ns", "size": "size_bytes"}

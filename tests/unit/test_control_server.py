@@ -58,6 +58,9 @@ class FakeService:
     def capture_stop(self) -> Any:
         return self._answer("capture_stop")
 
+    def stream_delete(self, stream: str) -> Any:
+        return self._answer("stream_delete", stream)
+
     def datapath_attach(self, interface: str) -> Any:
         return self._answer("datapath_attach", interface)
 
@@ -97,12 +100,14 @@ def test_each_verb_arrives(client: Client, service: FakeService) -> None:
     client.capture_start("x")
     client.capture_start("x", 96)
     client.capture_stop()
+    client.stream_delete("x_20270115_0800-2")
     client.datapath_attach("cap0")
     client.datapath_detach()
     assert service.asked[5:] == [
         ("capture_start", "x", None),
         ("capture_start", "x", 96),
         ("capture_stop",),
+        ("stream_delete", "x_20270115_0800-2"),
         ("datapath_attach", "cap0"),
         ("datapath_detach",),
     ]

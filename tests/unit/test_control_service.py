@@ -18,6 +18,7 @@ from control_fakes import (
     Clock,
     FakeInterface,
     FakeMachine,
+    eventually,
     service,
     settings,
 )
@@ -165,6 +166,35 @@ def test_a_capture_keeps_the_route_table(make: Make, tmp_path: Path) -> None:
     assert words["interface"] == "cap0"
     assert daemon.captures()["captures"][0]["stream"] == STREAM
     assert daemon.capture_stop()["message"] == "successfully stopped capture [x]"
+
+
+def test_a_stream_is_deleted_once_it_is_not_recorded(make: Make, tmp_path: Path) -> None:
+    daemon = make()
+    daemon.start()
+    daemon.capture_start("x")
+    with pytest.raises(Conflict, match="being recorded"):
+        daemon.stream_delete(STREAM)
+    daemon.capture_stop()
+    assert daemon.stream_delete(STREAM)["message"] == f"deleted stream [{STREAM}]"
+    assert daemon.captures()["captures"] == []
+    with pytest.raises(NotFound):
+        daemon.stream_delete(STREAM)
+    assert daemon.capture_start("x")["stream"] == f"{STREAM}-2"  # its name is still held
+
+
+def test_what_housekeeping_has_to_say_is_a_warning(make: Make, tmp_path: Path) -> None:
+    daemon = make()
+    store = daemon.settings.store.model_copy(update={"archive": tmp_path / "nowhere"})
+    daemon = Service(
+        daemon.settings.model_copy(update={"store": store}),
+        daemon._backend,
+        accounts=ACCOUNTS,
+    )
+    daemon.start()
+    eventually(lambda: "archive" in [warning["code"] for warning in daemon.status()["warnings"]])
+    assert daemon.status()["store"]["archive"]["there"] is False
+    assert any("is away" in line for line in daemon.tick())
+    daemon.close()
 
 
 def test_detach_stops_the_capture_first(make: Make, machine: FakeMachine) -> None:
