@@ -17,9 +17,10 @@ from flask import Flask
 from flask_wtf.csrf import CSRFProtect
 
 from fwdcap.store.times import zone_of
-from webui import auth, headers, health, pages, pcap, plain, problems, sysmaster
+from webui import auth, headers, health, pages, pcap, plain, problems, summary, sysmaster
 from webui.context import EXTENSION, Context
 from webui.daemon import Control, Daemon
+from webui.exports import Exports
 from webui.normalise import Normalise
 from webui.users import Users
 
@@ -58,6 +59,7 @@ def create_app(
         store=store,
         daemon=Daemon(control, clock),
         users=Users(store / "users.json", clock),
+        exports=Exports(),
         zone=zone_of(zone),
         zone_name=zone,
         now_ns=now_ns,
@@ -66,8 +68,8 @@ def create_app(
     auth.install(app)
     CSRFProtect(app)
     headers.install(app)
-    for part in (health.blueprint, sysmaster.blueprint, plain.blueprint, pcap.blueprint):
-        app.register_blueprint(part)
-    app.register_blueprint(pages.blueprint)
+    for part in (health, sysmaster, summary, plain, pcap, pages):
+        app.register_blueprint(part.blueprint)
+    app.register_blueprint(pcap.version_1)
     app.wsgi_app = Normalise(app.wsgi_app)  # type: ignore[method-assign]
     return app

@@ -18,14 +18,19 @@ from typing import Any, NoReturn
 
 import waitress
 from flask import Flask
+from waitress.server import BaseWSGIServer
 
 from fwdcap.control.client import Client
 from fwdcap.errors import FwdcapError
 from webui import create_app
+from webui.channel import PATIENCE_S, FairChannel
 
-# Workers wait for fwdcapd and for passwords; downloads need none of them.
+# Workers wait for fwdcapd, for passwords and for filtered downloads (exports.MOST);
+# plain downloads need none of them.
 THREADS = 16
 CONNECTIONS = 512
+# What may be made of a filtered download before its client takes it.
+AHEAD_BYTES = 256 << 10
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,11 +54,16 @@ def make_server(app: Flask, listen: str) -> Any:
     where: dict[str, Any] = {"listen": listen}
     if listen.startswith("fd:"):
         where = {"sockets": [socket.socket(fileno=int(listen.removeprefix("fd:")))]}
-    return waitress.create_server(
+    sockets: dict[int, Any] = {}
+    server = waitress.create_server(
         app,
+        map=sockets,
         **where,
         threads=THREADS,
         connection_limit=CONNECTIONS,
+        channel_timeout=PATIENCE_S,
+        channel_request_lookahead=1,  # else nobody notices that a client has gone
+        outbuf_high_watermark=AHEAD_BYTES,
         asyncore_use_poll=True,
         clear_untrusted_proxy_headers=True,
         expose_tracebacks=False,
@@ -61,6 +71,10 @@ def make_server(app: Flask, listen: str) -> Any:
         max_request_body_size=app.config["MAX_CONTENT_LENGTH"],
         max_request_header_size=64 * 1024,
     )
+    for listening in sockets.values():
+        if isinstance(listening, BaseWSGIServer):
+            listening.channel_class = FairChannel
+    return server
 
 
 def _parser() -> argparse.ArgumentParser:

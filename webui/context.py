@@ -11,6 +11,7 @@ from typing import cast
 from flask import current_app
 
 from webui.daemon import Daemon
+from webui.exports import Exports
 from webui.users import Users
 
 EXTENSION = "fwdcap"
@@ -23,6 +24,7 @@ class Context:
     store: Path
     daemon: Daemon
     users: Users
+    exports: Exports
     zone: tzinfo
     zone_name: str
     now_ns: Callable[[], int]

@@ -35,6 +35,8 @@ class Control(Protocol):
 
     def capture_stop(self) -> Body: ...
 
+    def stream_delete(self, stream: str) -> Body: ...
+
 
 class Daemon:
     """The verbs, with refusals fit to be shown; every one raises FwdcapError."""
@@ -72,6 +74,10 @@ class Daemon:
             return self._ask(self._control.capture_stop)
         finally:
             self._forget()
+
+    def stream_delete(self, stream: str) -> Body:
+        """Deletes a stream; raises NotFound, and Conflict while it is being recorded."""
+        return self._ask(lambda: self._control.stream_delete(stream))
 
     def _forget(self) -> None:
         with self._lock:

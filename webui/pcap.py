@@ -1,101 +1,111 @@
-"""/pcap: downloads.
+"""/pcap: downloads by stream, by split and by time, and deletion.
 
-The body is a seekable file object in the server's own file wrapper: the server
-sends it by itself, so a slow client holds a buffer's worth and no worker. The
-range asked for is cut out before, hence exact on any server.
+What asks for everything in a range of time is sent as bytes of the store; what
+selects, cuts or converts goes through fwdcap-scan.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
 
-from flask import Blueprint, Response, request
-from werkzeug.datastructures import Headers
-from werkzeug.wsgi import FileWrapper
+from flask import Blueprint, Response
 
-from fwdcap.store.download import Download, Ranges, open_single
+from fwdcap.errors import Invalid
+from fwdcap.store.across import open_across, streams_between
+from fwdcap.store.download import open_range, open_single
+from fwdcap.store.export import Export
+from fwdcap.store.names import shorten
+from fwdcap.store.times import NS
+from webui import exports
+from webui.auth import changes
 from webui.context import context
-from webui.query import parameters, required
+from webui.query import instant, parameters, required, whole_number
+from webui.selection import selecting
+from webui.sending import send
 
 blueprint = Blueprint("pcap", __name__, url_prefix="/pcap")
+version_1 = Blueprint("pcap_v1", __name__, url_prefix="/api/v1/pcap")
 
-MEDIA_TYPE = "application/vnd.tcpdump.pcap"
-LATER = (
-    *(
-        f"Filter{word}"
-        for word in ("", "BPF", "RE", "BPFDecap", "IPHost", "IPSrc", "IPDst", "Port")
-    ),
-    *(f"Filter{word}" for word in ("TCPPort", "UDPPort", "TCP", "UDP", "DNS", "HTTP", "HTTPS")),
-    *(f"Filter{word}" for word in ("ICMP", "IGMP")),
-    *("Route", "Mode", "Snaplen", "Compression", "Format"),
-)
-_BLOCK_BYTES = 65536
-_RANGE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})\s*-\s*(?P<last>[0-9]{0,19})\s*", re.I)
+EVERYTHING = Export()
+_UNITS = {
+    "nanos": 1,
+    "nsec": 1,
+    "usec": 1000,
+    "msec": 1_000_000,
+    "msecs": 1_000_000,
+    "sec": NS,
+}
+_MOST = (1 << 63) - 1
 
 
 @blueprint.get("/single")
 def single() -> Response:
-    """A whole stream as one pcap file, a running one up to what is committed."""
-    stream = required(parameters(("StreamName",), later=LATER), "StreamName")
-    return send(open_single(context().store, stream), f"{stream}.pcap")
+    """A whole stream as one file, a running one up to what is committed."""
+    given, wanted = selecting("StreamName")
+    stream = required(given, "StreamName")
+    if wanted == EVERYTHING:
+        return send(open_single(context().store, stream), f"{stream}.pcap")
+    return _export((stream,), wanted, stream)
 
 
-def send(download: Download, filename: str) -> Response:
-    """The download, or the one range of it that was asked for; 304 and 416 where they apply."""
-    etag = f'"{download.mark}"'
-    headers = Headers(
-        {
-            "Accept-Ranges": "bytes",
-            "Cache-Control": "private, no-cache",
-            "Content-Disposition": f'attachment; filename="{filename}"',
-            "ETag": etag,
-        }
-    )
-    if request.if_none_match.contains_weak(download.mark):
-        return Response(status=304, headers=headers)
-    wanted = _range_header(etag)
-    span = span_of(wanted, download.length) if wanted else (0, download.length)
-    if span is None:
-        headers["Content-Range"] = f"bytes */{download.length}"
-        sentence = f"The range lies outside the {download.length} bytes there are.\n"
-        return Response(sentence, 416, headers, mimetype="text/plain")
-    start, stop = span
-    headers["Content-Length"] = str(stop - start)
-    if wanted:
-        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{download.length}"
-    if request.method == "HEAD":
-        return Response(None, 200, headers, mimetype=MEDIA_TYPE)
-    return Response(
-        _wrapped(download.window(start, stop)),
-        206 if wanted else 200,
-        headers,
-        mimetype=MEDIA_TYPE,
-        direct_passthrough=True,
-    )
+@blueprint.get("/splittime")
+def splittime() -> Response:
+    """A stream's records in [Start, Stop)."""
+    given, wanted = selecting("StreamName", "Start", "Stop")
+    stream = required(given, "StreamName")
+    start_ns, stop_ns = instant(given, "Start"), instant(given, "Stop")
+    stem = f"{stream}_{start_ns}-{stop_ns}"
+    download = open_range(context().store, stream, start_ns, stop_ns)
+    if wanted == EVERYTHING:
+        return send(download, f"{stem}.pcap")
+    return _export((stream,), replace(wanted, start_ns=start_ns, stop_ns=stop_ns), stem)
 
 
-def span_of(wanted: str, length: int) -> tuple[int, int] | None:
-    """[start, stop) that the range `first-last` means (RFC 9110, 14.1.2); None: outside."""
-    first, _, last = wanted.partition("-")
-    if not first:
-        start, stop = max(0, length - int(last)), length
-    else:
-        start, stop = int(first), min(int(last) + 1, length) if last else length
-    return (start, stop) if start < stop else None
+@blueprint.get("/timerange")
+@version_1.get("/timerange")
+def timerange() -> Response:
+    """The records of all streams in [TSBegin, TSEnd), in order of time.
+
+    TSZone and TSMax are taken, and mean nothing for times that are numbers.
+    """
+    given, wanted = selecting("TSBegin", "TSEnd", "TSUnit", "TSMode", "TSZone", "TSMax")
+    unit_ns = _unit(given)
+    whole_number(given, "TSMax", _MOST)
+    start_ns, stop_ns = instant(given, "TSBegin", unit_ns), instant(given, "TSEnd", unit_ns)
+    stem, store = f"timerange_{start_ns}-{stop_ns}", context().store
+    if wanted == EVERYTHING:
+        return send(open_across(store, start_ns, stop_ns), f"{stem}.pcap")
+    streams = streams_between(store, start_ns, stop_ns)
+    return _export(streams, replace(wanted, start_ns=start_ns, stop_ns=stop_ns), stem)
 
 
-def _range_header(etag: str) -> str:
-    """The one range asked for; empty where the whole is to be sent instead (RFC 9110, 14.2)."""
-    found = _RANGE.fullmatch(request.headers.get("Range", ""))
-    if request.method != "GET" or found is None or request.headers.get("If-Range", etag) != etag:
-        return ""
-    first, last = found["first"], found["last"]
-    backwards = bool(first and last) and int(first) > int(last)
-    return "" if backwards or not (first or last) else f"{first}-{last}"
+@blueprint.get("/del")
+@changes
+def delete() -> Response:
+    """Deletes a stream that is not being recorded."""
+    stream = required(parameters(("StreamName",)), "StreamName")
+    context().daemon.stream_delete(stream)
+    return Response(f"deleted stream [{stream}]\n", mimetype="text/plain")
 
 
-def _wrapped(file: Ranges) -> Any:
-    wrapper: Callable[[Ranges, int], Any] = request.environ.get("wsgi.file_wrapper", FileWrapper)
-    return wrapper(file, _BLOCK_BYTES)
+def _export(streams: tuple[str, ...], wanted: Export, stem: str) -> Response:
+    around = context()
+    return exports.respond(around.exports, around.store, streams, wanted, stem)
+
+
+def _unit(given: Mapping[str, str]) -> int:
+    """Nanoseconds in a unit of the times; the older name of the parameter does as well."""
+    said = {given[name].lower() for name in ("TSUnit", "TSMode") if name in given} or {"nanos"}
+    if len(said) > 1:
+        raise Invalid(
+            "TSUnit and TSMode say different units.", code="bad-unit", hint="Leave TSMode out."
+        )
+    name = said.pop()
+    if name not in _UNITS:
+        raise Invalid(
+            f"There is no unit {shorten(name)}.",
+            code="bad-unit",
+            hint=f"TSUnit is one of {', '.join(_UNITS)}.",
+        )
+    return _UNITS[name]

@@ -33,6 +33,10 @@ _SENTENCES = {
 }
 
 
+# Seconds after which it may be worth asking again, by the refusal's code.
+_RETRY_S = {"too-many-exports": 10}
+
+
 @dataclass(frozen=True)
 class Problem:
     """A refusal on its way out."""
@@ -67,9 +71,9 @@ def of_status(status: int) -> Problem:
 
 
 def family() -> str:
-    """Who asks: sysmaster, plain, pcap, live or page."""
+    """Who asks: sysmaster, plain, pcap, api, live or page."""
     first = request.path.split("/", 2)[1] if request.path.startswith("/") else ""
-    if first in {"sysmaster", "plain", "pcap"}:
+    if first in {"sysmaster", "plain", "pcap", "api"}:
         return first
     return "live" if first == "live.json" else "page"
 
@@ -81,7 +85,7 @@ def respond(problem: Problem) -> Response:
         return sysmaster(False, problem.sentence, context().now_ns(), problem.status)
     if kind in {"plain", "pcap"} or request.endpoint == "health.healthz":
         return Response(f"{problem.sentence}\n", problem.status, mimetype="text/plain")
-    if kind == "live":
+    if kind in {"live", "api"}:
         body = {"error": {k: getattr(problem, k) for k in ("code", "message", "hint")}}
         return Response(json.dumps(body), problem.status, mimetype="application/json")
     return Response(render_template("error.html", problem=problem), problem.status)
@@ -95,7 +99,10 @@ def sysmaster(status: bool, sentence: str, ns: int, code: int = 200) -> Response
 
 
 def _refused(error: FwdcapError) -> Response:
-    return respond(of_error(error))
+    response = respond(of_error(error))
+    if error.code in _RETRY_S:
+        response.headers["Retry-After"] = str(_RETRY_S[error.code])
+    return response
 
 
 def _stale_form(error: CSRFError) -> Response:

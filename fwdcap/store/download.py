@@ -177,12 +177,7 @@ def open_range(root: Path, stream: str, start_ns: int, stop_ns: int) -> Download
     the header alone. Raises Invalid where the window is empty and NotFound where
     it lies outside the recording.
     """
-    if stop_ns <= start_ns:
-        raise Invalid(
-            f"The time range from {start_ns} to {stop_ns} is empty.",
-            code="empty-range",
-            hint="Stop must be later than Start; both are UTC nanoseconds.",
-        )
+    check_range(start_ns, stop_ns)
     directory = names.stream_directory(root, stream)
     try:
         held = contents(directory)
@@ -198,6 +193,16 @@ def open_range(root: Path, stream: str, start_ns: int, stop_ns: int) -> Download
     first = held.segments[min(begin.segment, len(held.segments) - 1)].number
     mark = f"{held.first_ns or 0:x}-{first:x}.{begin.offset:x}-{length:x}"
     return Download(stream, (Part(len(header), head=header), *body), length, mark)
+
+
+def check_range(start_ns: int, stop_ns: int) -> None:
+    """Raises Invalid where [start_ns, stop_ns) holds no time."""
+    if stop_ns <= start_ns:
+        raise Invalid(
+            f"The time range from {start_ns} to {stop_ns} is empty.",
+            code="empty-range",
+            hint="Its end must be later than its start; both are UTC nanoseconds.",
+        )
 
 
 def _between(segments: Sequence[Segment], begin: Place, end: Place) -> Iterator[Part]:

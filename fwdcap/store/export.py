@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -115,6 +116,15 @@ class ExportProcess:
     def __iter__(self) -> Iterator[bytes]:
         while chunk := self.read():
             yield chunk
+
+    def ready(self, timeout_s: float) -> bool:
+        """Waits until `read` would not wait, or for so long; says which."""
+        stdout = self._child.stdout
+        if self._first or stdout is None or stdout.closed:
+            return True
+        watch = select.poll()
+        watch.register(stdout, select.POLLIN)
+        return bool(watch.poll(timeout_s * 1000))
 
     def close(self) -> None:
         """Ends the process if it still runs; there is nothing more to read then."""

@@ -155,10 +155,10 @@ def test_streams_that_are_not_there(site: Site, stream: str) -> None:
         ("StreamName=", "StreamName is missing"),
         ("StreamName=x&Colour=red", "'Colour' is not known"),
         ("StreamName=x&Start=1", "'Start' is not known"),
-        ("StreamName=x&FilterBPF=icmp", "FilterBPF is not supported by this version"),
-        ("StreamName=x?FilterRE=a", "FilterRE is not supported by this version"),
-        ("StreamName=x&Filter=a", "Filter is not supported by this version"),
-        ("StreamName=x&Compression=fast", "Compression is not supported by this version"),
+        ("StreamName=x?FilterRE=a", "FilterRE is not supported."),
+        ("StreamName=x&FilterBPFDecap=true", "FilterBPFDecap is not supported."),
+        ("StreamName=x&Filter=a", "Filter is not supported by this version."),
+        ("StreamName=x&StreamName=y", "StreamName is given twice"),
     ],
 )
 def test_parameters_are_never_silently_ignored(site: Site, query: str, said: str) -> None:

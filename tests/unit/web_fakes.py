@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 
 from fwdcap.errors import Conflict, FwdcapError
+from fwdcap.store.names import not_found
 from webui import create_app
 
 PASSWORD = "correct horse"
@@ -98,7 +100,8 @@ def idle_status() -> dict[str, Any]:
 class FakeControl:
     """fwdcap.control.client.Client without a daemon behind it."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Path) -> None:
+        self.store = store
         self.now = idle_status()
         self.asked: list[tuple[Any, ...]] = []
         self.refusal: FwdcapError | None = None
@@ -141,6 +144,19 @@ class FakeControl:
             raise Conflict("No capture is running.", code="not-capturing", hint="Start one first.")
         self.now["capture"] |= {"active": False, "stopped_ns": NOW_NS, "recorder": "none"}
         return self._answer(f"successfully stopped capture [{self.now['capture']['name']}]")
+
+    def stream_delete(self, stream: str) -> dict[str, Any]:
+        self.asked.append(("delete", stream))
+        if self.refusal is not None:
+            raise self.refusal
+        capture = self.now["capture"]
+        if capture["active"] and capture["stream"] == stream:
+            raise Conflict(f"Stream {stream} is being recorded.", code="stream-recording")
+        directory = self.store / "streams" / stream
+        if not directory.is_dir():
+            raise not_found(stream)
+        shutil.rmtree(directory)
+        return {"stream": stream, "message": f"deleted stream [{stream}]"}
 
     def count(self, packets: int, size: int = 64, lost: int = 0) -> None:
         """Lets a running capture have seen so many packets."""
@@ -198,7 +214,7 @@ class Site:
 def make_site(store: Path, zone: str = "UTC") -> Site:
     """An application on an empty store at `store`, its clocks standing still."""
     write_users(store)
-    control, now = FakeControl(), [100.0]
+    control, now = FakeControl(store), [100.0]
     app = create_app(store, control, zone, now_ns=lambda: NOW_NS, clock=lambda: now[0])
     return Site(store, control, app, now)
 

@@ -1,0 +1,109 @@
+"""Downloads that look at packets: a fwdcap-scan behind each.
+
+Its length is not known before it is done, so it is sent in chunks, and a chunk
+that a slow client has not taken yet holds its worker. Hence there are few at a
+time, well below the number of workers: whoever comes later is asked to come
+back, and nobody's status, list or plain download ever waits for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from threading import BoundedSemaphore, Lock
+
+from flask import Response, request
+from werkzeug.datastructures import Headers
+
+from fwdcap.errors import Unavailable
+from fwdcap.store.export import Export, ExportProcess, open_exports
+
+MOST = 4
+CHUNK_BYTES = 65536
+LOOK_S = 0.5  # how often one that has found nothing yet looks whether its client is still there
+
+_MEDIA_TYPES = {"pcap": "application/vnd.tcpdump.pcap", "pcapng": "application/x-pcapng"}
+
+
+class Exports:
+    """The exports of one application: at most `most` at a time."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._free = BoundedSemaphore(most)
+
+    def open(
+        self, root: Path, streams: Sequence[str], export: Export, gone: Callable[[], bool]
+    ) -> Body:
+        """Begins one; raises NotFound, Invalid, and Unavailable where there are too many."""
+        if not self._free.acquire(blocking=False):
+            raise Unavailable(
+                f"{self._most} filtered downloads run already, which is the most at a time.",
+                code="too-many-exports",
+                hint="Try again when one of them has ended; unfiltered downloads need not wait.",
+            )
+        try:
+            return Body(open_exports(root, streams, export), gone, self._free.release)
+        except BaseException:
+            self._free.release()
+            raise
+
+
+class Body:
+    """What a server sends of an export; closing it ends the process, whatever is left."""
+
+    def __init__(
+        self, process: ExportProcess, gone: Callable[[], bool], release: Callable[[], None]
+    ) -> None:
+        self._process = process
+        self._gone = gone
+        self._release = release
+        self._closing = Lock()
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            if not self._process.ready(LOOK_S):
+                if self._gone():
+                    return
+                continue
+            chunk = self._process.read(CHUNK_BYTES)
+            if not chunk:
+                return
+            yield chunk
+
+    def close(self) -> None:
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+        self._process.close()
+        self._release()
+
+
+def respond(
+    exports: Exports, root: Path, streams: Sequence[str], export: Export, stem: str
+) -> Response:
+    """That export as a download called `stem` and what it is: header first and at once.
+
+    Whatever is wrong with it is said before the first byte; what breaks later
+    ends the transfer without its last chunk, which every client notices.
+    """
+    body = exports.open(root, streams, export, _gone())
+    headers = Headers(
+        {
+            "Accept-Ranges": "none",
+            "Content-Disposition": f'attachment; filename="{stem}{export.suffix}"',
+        }
+    )
+    media_type = "application/gzip" if export.gzip else _MEDIA_TYPES[export.format]
+    if request.method == "HEAD":
+        body.close()
+        return Response(None, 200, headers, mimetype=media_type)
+    return Response(body, 200, headers, mimetype=media_type, direct_passthrough=True)
+
+
+def _gone() -> Callable[[], bool]:
+    """Whether this request's client has gone; never, on a server that does not say."""
+    found: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
+    return found
