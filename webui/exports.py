@@ -69,6 +69,7 @@ class Body:
                 continue
             chunk = self._process.read(CHUNK_BYTES)
             if not chunk:
+                self.close()
                 return
             yield chunk
 

@@ -15,7 +15,7 @@ from fwdcap.errors import Invalid
 from fwdcap.store.across import open_across, streams_between
 from fwdcap.store.download import open_range, open_single
 from fwdcap.store.export import Export
-from fwdcap.store.names import shorten
+from fwdcap.store.names import shorten, stream_directory
 from fwdcap.store.times import NS
 from webui import exports
 from webui.auth import changes
@@ -85,8 +85,10 @@ def timerange() -> Response:
 def delete() -> Response:
     """Deletes a stream that is not being recorded."""
     stream = required(parameters(("StreamName",)), "StreamName")
-    context().daemon.stream_delete(stream)
-    return Response(f"deleted stream [{stream}]\n", mimetype="text/plain")
+    around = context()
+    stream_directory(around.store, stream)
+    answer = around.daemon.stream_delete(stream)
+    return Response(f"{answer['message']}\n", mimetype="text/plain")
 
 
 def _export(streams: tuple[str, ...], wanted: Export, stem: str) -> Response:

@@ -40,6 +40,7 @@ _WEB_MAY = frozenset(
         ("GET", "/datapath"),
         ("POST", "/capture"),
         ("DELETE", "/capture"),
+        ("DELETE", "/streams/<stream>"),
     }
 )
 _THREADS = 4
@@ -57,7 +58,8 @@ def create_app(service: Service, web_uid: int) -> Flask:
         uid = _uid(request.remote_addr or "")
         if uid in (0, os.geteuid()):
             return
-        if uid != web_uid or (request.method, request.path) not in _WEB_MAY:
+        rule = request.url_rule.rule if request.url_rule else ""
+        if uid != web_uid or (request.method, rule) not in _WEB_MAY:
             raise Forbidden(
                 f"User {uid} may not ask the daemon for this.",
                 code="not-permitted",

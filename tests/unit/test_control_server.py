@@ -177,6 +177,7 @@ def test_the_socket_is_found_by_the_environment(
         ("GET", "/routes"),
         ("GET", "/datapath"),
         ("DELETE", "/capture"),
+        ("DELETE", "/streams/x_20270115_0800"),
     ],
 )
 def test_the_web_may_what_pages_need(service: FakeService, method: str, path: str) -> None:
