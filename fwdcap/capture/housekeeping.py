@@ -220,7 +220,7 @@ class Housekeeping:
             )
         else:
             self._board.withdraw("store-above-limit")
-        if free_bytes < folder.MIN_FREE_BYTES:
+        if free_bytes < folder.MIN_FREE_BYTES and not acted:
             self._board.say(
                 "store-full",
                 f"The disk of the store {self._store} is full: {free_bytes:,} bytes are free.",
