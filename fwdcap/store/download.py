@@ -22,7 +22,7 @@ from pathlib import Path
 from fwdcap.errors import Invalid, NotFound
 from fwdcap.store import names, pcap, stream_json
 from fwdcap.store.index import Index, Place
-from fwdcap.store.segments import Segment, contents, header_of
+from fwdcap.store.segments import Contents, Segment, contents, header_of, look
 
 
 @dataclass(frozen=True)
@@ -180,13 +180,16 @@ def open_range(root: Path, stream: str, start_ns: int, stop_ns: int) -> Download
     check_range(start_ns, stop_ns)
     directory = names.stream_directory(root, stream)
     try:
-        held = contents(directory)
-        with Index(held) as index:
-            if not len(index) or index[0].first_ns >= stop_ns or index.total.last_ns < start_ns:
-                raise _outside(stream, index, start_ns, stop_ns)
-            begin, end = index.locate(start_ns), index.locate(stop_ns)
+        return look(directory, lambda held: _range(held, stream, start_ns, stop_ns))
     except OSError:
         raise names.not_found(stream) from None
+
+
+def _range(held: Contents, stream: str, start_ns: int, stop_ns: int) -> Download:
+    with Index(held) as index:
+        if not len(index) or index[0].first_ns >= stop_ns or index.total.last_ns < start_ns:
+            raise _outside(stream, index, start_ns, stop_ns)
+        begin, end = index.locate(start_ns), index.locate(stop_ns)
     header = header_of(held.segments)
     body = tuple(_between(held.segments, begin, end))
     length = len(header) + sum(part.length for part in body)

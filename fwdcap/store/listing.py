@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fwdcap.store import names
 from fwdcap.store.index import Index
-from fwdcap.store.segments import contents
+from fwdcap.store.segments import Contents, look
 from fwdcap.store.views import Split, View, splits
 
 
@@ -19,13 +19,16 @@ def open_splits(root: Path, stream: str, view: View) -> Iterator[Split]:
     """
     directory = names.stream_directory(root, stream)
     try:
-        held = contents(directory)
-        if not (held.segments or held.checkpoint):
-            raise names.not_found(stream)
-        index = Index(held)
+        index, anchor_ns = look(directory, lambda held: _opened(held, stream))
     except OSError:
         raise names.not_found(stream) from None
-    return _taken(index, view, held.anchor_ns or 0)
+    return _taken(index, view, anchor_ns)
+
+
+def _opened(held: Contents, stream: str) -> tuple[Index, int]:
+    if not (held.segments or held.checkpoint):
+        raise names.not_found(stream)
+    return Index(held), held.anchor_ns or 0
 
 
 def _taken(index: Index, view: View, anchor_ns: int) -> Iterator[Split]:

@@ -14,9 +14,10 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from fwdcap import abi
 from fwdcap.errors import Unavailable
@@ -24,6 +25,9 @@ from fwdcap.store import checkpoint, names, pcap, places, stream_json
 from fwdcap.store.indexer import Totals
 
 SUFFIX = ".pcap"
+Read = TypeVar("Read")
+
+_TRIES = 8
 _SEGMENT = re.compile(r"\d{6,}\.pcap")
 _ENTRY_BYTES = ctypes.sizeof(abi.IndexEntry)
 
@@ -71,6 +75,7 @@ class Contents:
     anchor_ns: int | None = None
     away: tuple[int, ...] = ()
     removed_segments: int = 0
+    first_name: str = ""  # the path of the first segment
 
     @property
     def size_bytes(self) -> int:
@@ -86,6 +91,34 @@ def contents(directory: Path, *, partly: bool = False) -> Contents:
     Raises Unavailable where some of it is in an archive that cannot be read,
     unless `partly`: then what can be known without that.
     """
+    for _ in range(_TRIES):
+        held = _contents(directory, partly)
+        if _begins_there(held):
+            break
+    return held
+
+
+def look(directory: Path, read: Callable[[Contents], Read]) -> Read:
+    """What `read` makes of the contents, again where the first segment went away beneath it.
+
+    Retention takes one whole segment after the other from the beginning: while
+    the first is there, nothing is missing. Raises as `contents` and `read` do.
+    """
+    for _ in range(_TRIES):
+        held = contents(directory)
+        try:
+            return read(held)
+        except OSError:
+            if _begins_there(held):
+                raise
+    return read(contents(directory))
+
+
+def _begins_there(held: Contents) -> bool:
+    return not held.first_name or os.path.lexists(held.first_name)
+
+
+def _contents(directory: Path, partly: bool) -> Contents:
     # In this order: a segment that is begun meanwhile is then not yet of the stream.
     said = checkpoint.read(directory / checkpoint.FILE)
     files = list(_files(directory))
@@ -108,6 +141,7 @@ def contents(directory: Path, *, partly: bool = False) -> Contents:
         anchor_ns=said.first_ns or None,
         away=tuple(part.number for part in kept if part.away),
         removed_segments=kept[0].number if kept else 0,
+        first_name=kept[0].name if kept else "",
     )
 
 
@@ -246,6 +280,7 @@ def _measured(directory: Path, files: Sequence[Segment]) -> Contents:
         anchor_ns=(words.original_first_ns if words else None) or first,
         away=tuple(part.number for part in files if part.away),
         removed_segments=removed_segments,
+        first_name=files[0].name if files else "",
     )
 
 

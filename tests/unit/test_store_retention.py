@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_recording import BEGIN_NS, NS, Record, Recording, histories
 
+from fwdcap.capture.leaving import Leaving
 from fwdcap.store import checkpoint, pcap, stream_json
 from fwdcap.store.download import open_range, open_single
 from fwdcap.store.listing import open_splits
@@ -354,3 +356,27 @@ def test_a_segment_that_is_a_link_elsewhere_is_not_read(tmp_path: Path) -> None:
     segment.rename(secret)
     segment.symlink_to(secret)
     assert contents(recording.directory).segments == ()
+
+
+def test_readers_are_exact_while_segments_go(tmp_path: Path) -> None:
+    """The beginning is taken away again and again while others look: never a wrong number."""
+    frames = [Record(BEGIN_NS + n * NS // 4, bytes(400), new=n % 5 == 0) for n in range(500)]
+    recording = Recording(tmp_path, frames).write()
+    leaving = Leaving(tmp_path)
+
+    def trim() -> None:
+        for last in range(98):
+            leaving.hide_segments(recording.stream, last)
+            leaving.sweep(0, archive=False)
+
+    thread = threading.Thread(target=trim)
+    thread.start()
+    while thread.is_alive():
+        info = read_stream(tmp_path, recording.stream)
+        assert info.size_bytes == 24 + info.packets * 416
+        rows = list(open_splits(tmp_path, recording.stream, VIEWS[4]))
+        assert all(row.size_bytes == 24 + row.packets * 416 for row in rows)
+        assert open_single(tmp_path, recording.stream).length % 416 == 24
+        end = open_range(tmp_path, recording.stream, frames[-3].ns, frames[-1].ns + 1)
+        assert end.length == 24 + 3 * 416
+    assert read_stream(tmp_path, recording.stream).packets == 10
