@@ -17,7 +17,7 @@ from flask import Flask
 from flask_wtf.csrf import CSRFProtect
 
 from fwdcap.store.times import zone_of
-from webui import auth, headers, health, pages, pcap, plain, problems, summary, sysmaster
+from webui import auth, browse, headers, health, pages, pcap, plain, problems, summary, sysmaster
 from webui.context import EXTENSION, Context
 from webui.daemon import Control, Daemon
 from webui.exports import Exports
@@ -68,7 +68,7 @@ def create_app(
     auth.install(app)
     CSRFProtect(app)
     headers.install(app)
-    for part in (health, sysmaster, summary, plain, pcap, pages):
+    for part in (health, sysmaster, summary, plain, pcap, pages, browse):
         app.register_blueprint(part.blueprint)
     app.register_blueprint(pcap.version_1)
     app.wsgi_app = Normalise(app.wsgi_app)  # type: ignore[method-assign]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from flask import Flask, current_app, g, redirect, request, session, url_for
 from flask.sessions import SecureCookieSessionInterface
@@ -92,7 +92,8 @@ def _unauthorized() -> AnyResponse:
     """401, or the login page for a person who opens a page."""
     wants_page = "text/html" in request.headers.get("Accept", "")
     if problems.family() == "page" and wants_page and request.method in _READING:
-        return redirect(url_for("pages.login", next=request.path), 303)
+        wanted = quote(request.full_path.rstrip("?"), safe="/")  # url_for would leave its `?`
+        return redirect(f"{url_for('pages.login')}?next={wanted}", 303)
     response = problems.respond(problems.of_status(401))
     if problems.family() == "live":  # Basic would make the browser open its own dialog
         response.headers["WWW-Authenticate"] = 'Session realm="fwdcap"'

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import tzinfo
+from typing import Any
 
 from fwdcap.store.stream import StreamInfo
-from fwdcap.store.times import local
+from fwdcap.store.times import NS, local
 from webui.words import duration, number, size
 
 _MEANT = {"recording": "good", "complete": "idle"}
@@ -23,6 +24,7 @@ class FileRow:
     started: str
     size_bytes: int
     problem: str
+    routes: str
     key: str
     values: Mapping[str, str]
     states: Mapping[str, str]
@@ -39,6 +41,7 @@ def row(info: StreamInfo, now_ns: int, zone: tzinfo, running: str | None) -> Fil
         started=f"{local(info.started_ns, zone):%Y-%m-%d %H:%M:%S}",
         size_bytes=info.size_bytes,
         problem=info.problem,
+        routes=", ".join(_route_names(info)),
         key=key,
         values={
             f"{key}.duration": duration(_ended_ns(info, state, now_ns) - info.started_ns),
@@ -48,6 +51,40 @@ def row(info: StreamInfo, now_ns: int, zone: tzinfo, running: str | None) -> Fil
         },
         states={f"{key}.lost": "bad" if info.lost else "idle"},
     )
+
+
+def matches(info: StreamInfo, query: str) -> bool:
+    """Whether the list shows a stream when somebody looks for `query`."""
+    words = (info.stream, *_route_names(info))
+    return query.lower() in " ".join(words).lower()
+
+
+def facts(info: StreamInfo, zone: tzinfo) -> tuple[tuple[str, str], ...]:
+    """What a stream's page says beside its numbers, label and value."""
+    snaplen = f"cut to {info.snaplen} bytes" if info.snaplen else "whole"
+    return (
+        ("Started", _moment(info.started_ns, zone)),
+        ("Stopped", _moment(info.stopped_ns, zone)),
+        ("First packet", _moment(info.first_ns, zone)),
+        ("Last packet", _moment(info.last_ns, zone)),
+        ("Routes", " · ".join(_route(row) for row in info.routes) or "not known"),
+        ("Frames", snaplen),
+        *((("Trimmed", "its beginning was removed to make room"),) if info.trimmed else ()),
+    )
+
+
+def _moment(ns: int | None, zone: tzinfo) -> str:
+    return "—" if ns is None else f"{local(ns, zone):%Y-%m-%d %H:%M:%S}.{ns % NS:09}"
+
+
+def _route_names(info: StreamInfo) -> tuple[str, ...]:
+    return tuple(str(row["name"]) for row in info.routes if row.get("name"))
+
+
+def _route(row: Mapping[str, Any]) -> str:
+    modes = ", ".join(str(mode) for mode in row.get("modes", ())) or "forward only"
+    off = "" if row.get("enabled", True) else ", disabled"
+    return f"{row.get('name') or 'unnamed'} ({modes}{off})"
 
 
 def _state(info: StreamInfo, running: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The pages: Capture, Files, login. Forms post, so they work without a script.
+"""The pages: Capture and login; browse.py has Files. Forms post, so they work without a script.
 
 /live.json carries what moves on them, once a second, for the small script that
 writes it into place.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import (
     Blueprint,
@@ -24,16 +25,16 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from fwdcap import __version__
 from fwdcap.errors import FwdcapError, NotFound
-from fwdcap.store.names import check_name, shorten
-from fwdcap.store.stream import list_streams, read_stream
-from webui import auth, files, overview, problems
+from fwdcap.store.names import check_name
+from fwdcap.store.stream import read_stream
+from webui import auth, files, problems
 from webui.context import context
-from webui.overview import Overview
+from webui.moment import overview_now
 from webui.query import parameters
 
 blueprint = Blueprint("pages", __name__)
 
-_TARGETS = frozenset({"/capture", "/files"})
+_TARGETS = frozenset({"/capture", "/files", "/en.files.html"})
 
 
 @blueprint.app_context_processor
@@ -43,7 +44,7 @@ def _everywhere() -> dict[str, Any]:
     return {
         "user": user,
         "by_session": getattr(g, "by_session", False),
-        "now": _overview() if user is not None else None,
+        "now": overview_now() if user is not None else None,
         "zone": context().zone_name,
         "version": __version__,
     }
@@ -82,29 +83,11 @@ def stop() -> AnyResponse:
     return _done(answer)
 
 
-@blueprint.get("/files")
-@blueprint.get("/en.files.html")
-def list_files() -> str:
-    """Every stream, newest first; the manual's address lands here and picks one."""
-    around, now = context(), _overview()
-    streams = list_streams(around.store)
-    running = now.stream if now.recording else ""
-    rows = [
-        files.row(info, around.now_ns(), around.zone, running if now.known else None)
-        for info in streams
-    ]
-    chosen = request.args.get("StreamName", "").strip()
-    missing = bool(chosen) and all(row.stream != chosen for row in rows)
-    return render_template(
-        "files.html", rows=rows, chosen=chosen, missing=shorten(chosen) if missing else ""
-    )
-
-
 @blueprint.get("/live.json")
 def live() -> Response:
     """What moves on a page: `values`, `states`, and the `layout` they belong to."""
     parameters()
-    around, now = context(), _overview()
+    around, now = context(), overview_now()
     values, states = dict(now.values), dict(now.states)
     if now.recording and now.stream:
         try:
@@ -122,8 +105,7 @@ def live() -> Response:
 @blueprint.route("/login", methods=["GET", "POST"])
 def login() -> AnyResponse | str:
     """The login page; opens a session for the right password."""
-    target = request.values.get("next", "")
-    target = target if target in _TARGETS else "/capture"
+    target = _target(request.values.get("next", ""))
     if request.method != "POST":
         if auth.session_user() is not None:
             return redirect(target, 303)
@@ -144,15 +126,12 @@ def logout() -> AnyResponse:
     return redirect(url_for("pages.login"), 303)
 
 
-def _overview() -> Overview:
-    """The moment, the same for everything within one request."""
-    if not hasattr(g, "overview"):
-        around = context()
-        try:
-            g.overview = overview.of_status(around.daemon.recent(), around.zone)
-        except FwdcapError as error:
-            g.overview = overview.of_error(error)
-    return g.overview  # type: ignore[no-any-return]
+def _target(text: str) -> str:
+    """Where a login leads: one of our own pages, whatever was asked for."""
+    asked = urlsplit(text)
+    if asked.scheme or asked.netloc or asked.path not in _TARGETS:
+        return "/capture"
+    return asked._replace(fragment="").geturl()
 
 
 def _capture_page(problem: problems.Problem | None = None, name: str = "") -> str:

@@ -56,6 +56,17 @@ def duration(nanoseconds: int) -> str:
     return f"{days} d {clock}" if days else clock
 
 
+def span(nanoseconds: int) -> str:
+    """How long a split is: `1.00 s`, `250 ms`, from a minute on `0:15:00`."""
+    if nanoseconds >= 60 * NS:
+        return duration(nanoseconds)
+    for unit_ns, unit in ((NS, "s"), (1_000_000, "ms"), (1000, "µs")):
+        if nanoseconds >= unit_ns:
+            value = nanoseconds / unit_ns
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    return f"{max(0, nanoseconds)} ns"
+
+
 def reason(word: str) -> str:
     """Why packets were not forwarded, or what was odd about them."""
     return _REASONS.get(word, word.replace("-", " "))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
 import pytest
 from store_builder import ROUTE, SECOND_NS, STARTED_NS, StreamBuilder, example, packets
-from web_fakes import NOW_NS, Site, idle_status, make_site, post, way
+from store_recording import Record, Recording
+from web_fakes import NOW_NS, PASSWORD, Site, idle_status, make_site, post, way
 
 from fwdcap import abi
 from fwdcap.errors import Unavailable
@@ -217,9 +219,120 @@ def test_an_empty_store_leads_on(site: Site) -> None:
 def test_the_manuals_address_picks_its_stream(site: Site) -> None:
     built = example(site.store)
     page = site.get(f"/en.files.html?Fn=view&StreamName={built.stream}&").text
-    assert f'id="{built.stream}" class="chosen"' in page
+    assert f"<title>{built.stream} · fwdcap</title>" in page
+    for said in ("orders-db (inline)", "2015-06-20 11:28:56.000000000", "100 packets"):
+        assert said in page
+    assert f"/pcap/single?StreamName={built.stream}&amp;Format=pcapng" in page
     missing = site.get("/en.files.html?Fn=view&StreamName=%3Cgone%3E&").text
     assert "There is no stream &#39;&lt;gone&gt;&#39;." in missing
+
+
+def test_a_streams_page_lists_its_splits_and_what_they_send(site: Site) -> None:
+    built = StreamBuilder(site.store, "x_1").add(packets(9000, size=600)).complete().write()
+    page = site.get("/files?StreamName=x_1&StreamView=split_1MB").text
+    assert 'aria-current="true">1 MB</a>' in page
+    links = re.findall(r'href="(/pcap/splittime\?[^"]+)"', page)
+    whole = [html.unescape(link) for link in links if "Format" not in link]
+    sent = [site.get(link).data for link in whole]
+    assert len(sent) > 3
+    assert built.single()[:24] + b"".join(part[24:] for part in sent) == built.single()
+    assert [html.unescape(link) for link in links if "Format=pcapng" in link]
+    assert 'width="100"' in page
+
+
+def test_a_streams_page_shows_many_splits_a_page_at_a_time(site: Site) -> None:
+    records = [Record(STARTED_NS + n * SECOND_NS, bytes(60)) for n in range(450)]
+    Recording(site.store, records, "x_1").write(complete=True)
+    first = site.get("/files?StreamName=x_1&StreamView=split_1sec").text
+    assert "450 splits, page 1 of 3" in first
+    starts = []
+    for number in (1, 2, 3):
+        page = site.get(f"/files?StreamName=x_1&StreamView=split_1sec&Page={number}").text
+        starts += re.findall(r"Start=(\d+)ULL&amp;Stop=\d+ULL\"", page)[::2]
+    assert [int(start) for start in starts] == [record.ns for record in records]
+    assert "page 3 of 3" in site.get("/files?StreamName=x_1&StreamView=split_1sec&Page=99").text
+    assert "page 1 of 3" in site.get("/files?StreamName=x_1&StreamView=split_1sec&Page=0").text
+    assert 'aria-current="true">10 s</a>' in site.get("/files?StreamName=x_1").text
+
+
+@pytest.mark.parametrize("query", ["StreamView=x", "Page=x", "Page=-1", "Page=" + "9" * 30])
+def test_odd_addresses_of_a_streams_page_are_refused(site: Site, query: str) -> None:
+    built = example(site.store)
+    assert site.get(f"/files?StreamName={built.stream}&{query}").status_code == 400
+
+
+@pytest.mark.parametrize("stream", ["..", "a/b", "a%00", "%FF", "x" * 10_000])
+def test_pages_of_streams_that_are_not_there(site: Site, stream: str) -> None:
+    example(site.store)
+    answer = site.get(f"/files?StreamName={stream}")
+    assert (answer.status_code, "There is no stream" in answer.text) == (200, True)
+
+
+def test_an_empty_streams_page_says_so(site: Site) -> None:
+    StreamBuilder(site.store, "x_1").complete().write()
+    assert "This stream holds no packet." in site.get("/files?StreamName=x_1").text
+
+
+def test_streams_are_found_by_name_and_route(site: Site) -> None:
+    for name in ("backup_1", "incident_1"):
+        StreamBuilder(site.store, name).complete().write()
+    found = site.get("/files?q=BACK").text
+    assert ("backup_1" in found, "incident_1" in found) == (True, False)
+    assert "1 of 2 streams match “BACK”." in found
+    assert "2 of 2 streams match" in site.get("/files?q=orders").text
+    assert "No stream matches “&lt;zzz&gt;”." in site.get("/files?q=%3Czzz%3E").text
+
+
+def test_a_long_list_is_shown_a_page_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webui.browse.PER_PAGE", 2)
+    for number in range(5):
+        built = StreamBuilder(site.store, f"s_{number}", started_ns=STARTED_NS - number)
+        built.complete().write()
+    pages = [site.get(f"/files?Page={number}&q=s_").text for number in (1, 2, 3, 4)]
+    shown = [re.findall(r"StreamName=(s_\d)\"", page)[::2] for page in pages]
+    assert shown == [["s_0", "s_1"], ["s_2", "s_3"], ["s_4"], ["s_4"]]
+
+
+def test_a_running_stream_offers_no_deletion_and_a_refusal_is_shown(site: Site) -> None:
+    site.control.capture_start("x")
+    built = StreamBuilder(site.store, "x_20150620_1128").add(packets(3)).write()
+    browser = site.browser()
+    page = browser.get(f"/files?StreamName={built.stream}").text
+    assert "Delete this stream" not in page
+    refused = post(browser, "/files/delete", stream=built.stream)
+    assert (refused.status_code, "is being recorded" in refused.text) == (409, True)
+    assert post(browser, "/files/delete", stream="none").status_code == 404
+    assert post(browser, "/files/delete", stream="../x").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("asked", "leads_to"),
+    [
+        ("/files", "/files"),
+        ("/en.files.html?Fn=view&StreamName=x&", "/en.files.html?Fn=view&StreamName=x&"),
+        ("//evil.example/files", "/capture"),
+        ("https://evil.example/files", "/capture"),
+        ("/\\evil.example/files", "/capture"),
+        ("/static/x", "/capture"),
+    ],
+)
+def test_login_leads_to_our_own_pages_only(site: Site, asked: str, leads_to: str) -> None:
+    client = site.app.test_client()
+    answer = post(client, "/login", name="fwdcap", password=PASSWORD, next=asked)
+    assert answer.headers["Location"] == leads_to
+
+
+def test_a_link_to_a_stream_survives_the_login(site: Site) -> None:
+    anyone = site.app.test_client()
+    url = "/en.files.html?Fn=view&StreamName=x"
+    answer = anyone.get(url, headers={"Accept": "text/html"})
+    assert answer.status_code == 303
+    assert url in html.unescape(anyone.get(answer.headers["Location"]).text)
+
+
+def test_spans() -> None:
+    said = [words.span(ns) for ns in (0, 999, 1500, 250_000_000, SECOND_NS, 60 * SECOND_NS)]
+    assert said == ["0 ns", "999 ns", "1.50 µs", "250 ms", "1.00 s", "0:01:00"]
 
 
 def test_live_json_carries_what_the_pages_show(site: Site) -> None:
@@ -284,8 +397,8 @@ def test_errors_are_pages_with_a_way_back(site: Site) -> None:
 
 
 def test_no_page_needs_anything_from_outside_or_inline(site: Site) -> None:
-    example(site.store)
-    for url in ("/capture", "/files", "/login", "/nothing"):
+    stream = example(site.store).stream
+    for url in ("/capture", "/files", f"/files?StreamName={stream}", "/login", "/nothing"):
         page = site.get(url).text
         assert "http://" not in page
         assert "https://" not in page

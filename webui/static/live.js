@@ -64,4 +64,3 @@ async function run() {
 }
 
 setTimeout(run, PERIOD_MS);
-document.querySelector(".chosen")?.scrollIntoView({ block: "center" });
