@@ -36,6 +36,7 @@ AUTO_RING_BYTES = 2**29  # beyond this, memory is better spent on the page cache
 MIN_SEGMENT_BYTES = 1_000_000
 
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, dev_valid_name()
+_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 _LISTEN = re.compile(r"fd:\d{1,4}|(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 
 
@@ -67,6 +68,12 @@ def _ring_bytes(size: int | Literal["auto"]) -> int | Literal["auto"]:
     if not MIN_RING_BYTES <= size <= MAX_RING_BYTES or size & (size - 1):
         raise ValueError
     return size
+
+
+def _roll(text: str) -> str:
+    if text and not _TIME.fullmatch(text):
+        raise ValueError
+    return text
 
 
 def _path(value: object) -> object:
@@ -195,6 +202,27 @@ class Users(_Table):
     recorder: str = Field(default="fwdcap", min_length=1, description="the name of a user")
 
 
+class Capture(_Table):
+    """[capture]: when captures that are always on begin a new stream, in the zone's time."""
+
+    roll: Annotated[str, AfterValidator(_roll)] = Field(
+        default="00:00", description='a time of day such as "00:00", or "" for never'
+    )
+
+
+class Schedule(_Table):
+    """[[schedule]]: a row of captures that begin by themselves. What it means is read later."""
+
+    name: str = Field(description="the name of its captures")
+    enabled: bool = Field(default=True, description="true or false")
+    always: bool = Field(default=False, description="true for 24/7, or false")
+    days: str | list[str] | None = Field(
+        default=None, description='weekdays such as ["mon", "tue"] or "mon-fri"'
+    )
+    start: str | None = Field(default=None, description='a time of day such as "08:00"')
+    stop: str | None = Field(default=None, description='a time of day such as "18:00"')
+
+
 class Settings(_Table):
     """All tables; every one has its defaults."""
 
@@ -206,12 +234,15 @@ class Settings(_Table):
     control: Control = Control()
     time: Time = Time()
     users: Users = Users()
+    capture: Capture = Capture()
+    schedule: list[Schedule] = Field(default_factory=list)
 
 
 _TABLES: dict[str, type[_Table]] = {
     table.__name__.lower(): table
-    for table in (Interface, Routes, Store, Ring, Web, Control, Time, Users)
+    for table in (Interface, Routes, Store, Ring, Web, Control, Time, Users, Capture, Schedule)
 }
+_ROWS = "schedule"  # the one that is a list of tables
 
 
 def load(path: Path | None, overrides: Mapping[str, str]) -> Settings:
@@ -227,6 +258,8 @@ def load(path: Path | None, overrides: Mapping[str, str]) -> Settings:
     }
     for name, text in overrides.items():
         table, key = _split(name)
+        if table == _ROWS:
+            raise _no_override(name)
         values = tables.setdefault(table, {})
         if isinstance(values, dict):
             value = {key: _value(table, key, text)}
@@ -281,6 +314,14 @@ def _read(path: Path) -> dict[str, Any]:
         ) from None
 
 
+def _no_override(name: str) -> Invalid:
+    return Invalid(
+        f"--set {name}: rows of the schedule cannot be set by a flag.",
+        code="config-unknown-key",
+        hint="Write [[schedule]] in the settings file, or use `fwdcap schedule add`.",
+    )
+
+
 def _split(name: str) -> tuple[str, str]:
     table, dot, key = name.partition(".")
     if not (table and dot and key):
@@ -333,7 +374,7 @@ def _translate(error: ValidationError, source: str, overrides: Mapping[str, str]
     """One refusal that tells all that is wrong, without the validator's own words."""
     found: dict[tuple[str, ...], Invalid] = {}
     for detail in error.errors(include_url=False, include_context=False):
-        where = tuple(map(str, detail["loc"][:2]))
+        where = _place(detail["loc"])
         by = f"--set {'.'.join(where)}" if ".".join(where) in overrides else ""
         if detail["type"] == "extra_forbidden":
             found.setdefault(where, _unknown(where, detail["input"], by or source, overrides))
@@ -346,6 +387,11 @@ def _translate(error: ValidationError, source: str, overrides: Mapping[str, str]
         code=refusals[0].code,
         hint=" ".join(hints),
     )
+
+
+def _place(location: tuple[int | str, ...]) -> tuple[str, ...]:
+    """Table and key of a mistake; which row of a list it is in is left out."""
+    return tuple(str(part) for part in location if isinstance(part, str))[:2]
 
 
 def _unknown(
@@ -373,17 +419,25 @@ def _nearest(name: str, known: list[str], listed: str) -> str:
 
 
 def _wrong(where: tuple[str, ...], value: object, source: str) -> Invalid:
+    head = f"[[{where[0]}]]" if where[0] == _ROWS else f"[{where[0]}]"
     if len(where) == 1:
+        kind = "a list of tables" if where[0] == _ROWS else "a table"
         return Invalid(
-            f"{source}: {where[0]} must be a table.",
+            f"{source}: {where[0]} must be {kind}.",
             code="config-invalid-value",
-            hint=f"Begin it with [{where[0]}].",
+            hint=f"Begin it with {head}.",
         )
     table, key = where
-    must = _TABLES[table].model_fields[key].description
+    field = _TABLES[table].model_fields[key]
+    if field.is_required() and isinstance(value, dict):  # the row itself: the key is missing
+        return Invalid(
+            f"{source}: a row of {head} has no {key}.",
+            code="config-invalid-value",
+            hint=f"Add {key}, {field.description}.",
+        )
     shown = json.dumps(value, default=str, ensure_ascii=False)
     return Invalid(
-        f"{source}: [{table}] {key} is {shown}, but must be {must}.",
+        f"{source}: {head} {key} is {shown}, but must be {field.description}.",
         code="config-invalid-value",
         hint=f"Change {key}, or leave it out for its default.",
     )

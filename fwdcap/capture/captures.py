@@ -1,11 +1,11 @@
-"""The one capture at a time: start, stop, adopt, tend, and what is known of it.
+"""The one capture at a time: start, stop, roll, tend, adopt, and what is known of it.
 
-`Captures` decides; a Session (the running capture) does. When nothing runs it
-keeps the numbers of the last capture, from its stream.json, so that they are
+`Captures` decides; a Session (the running stream) does. When nothing runs the
+numbers of the last capture are shown, from its stream.json, so that they are
 the same after a stop and after a restart of fwdcapd.
 
 Its methods are called one at a time (the service's lock); only `status`,
-`stream` and `note_trimmed` may be called beside another.
+`running`, `stream`, `words` and `note_trimmed` may be called beside another.
 """
 
 from __future__ import annotations
@@ -13,38 +13,28 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fwdcap import abi
-from fwdcap.capture import counters, folder, recorder
-from fwdcap.capture.adoption import Found, Step, decide
-from fwdcap.capture.counters import Counters, Emitted, Sample
-from fwdcap.capture.session import STOP_PATIENCE_S, Place, Session, Source
-from fwdcap.errors import Conflict, Invalid, Unavailable
-from fwdcap.store import stream_json
+from fwdcap.capture import adoption, closing, counters, ending, folder, recorder, summary, words
+from fwdcap.capture.caps import Caps, Used
+from fwdcap.capture.closing import Closed
+from fwdcap.capture.counters import Counters, Sample
+from fwdcap.capture.place import Place, Source
+from fwdcap.capture.session import Fate, Session
+from fwdcap.capture.shelf import Shelf
+from fwdcap.capture.summary import Outcome
+from fwdcap.capture.words import Around, Wish
+from fwdcap.errors import Conflict, FwdcapError, Unavailable
+from fwdcap.store import recover, stream_json
 from fwdcap.store.names import check_name, stream_name
 from fwdcap.store.stream_json import StreamJson
 
 log = logging.getLogger(__name__)
 
-MAX_SNAPLEN = abi.PCAP_SNAPLEN
-_UNCLEAN = "The recorder did not end cleanly; its stream ends at its last report."
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a start or a stop; `message` is the sentence for people."""
-
-    name: str
-    stream: str
-    message: str
-    time_ns: int
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+FOLLOW_PATIENCE_NS = 60 * counters.NS
 
 
 class Captures:
@@ -57,17 +47,23 @@ class Captures:
         *,
         utc_ns: Callable[[], int] = time.time_ns,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        boot: Callable[[], str] = adoption.boot_id,
+        repair: Callable[[Path], object] = recover.recover_stream,
     ) -> None:
         self._place = place
         self._source = source
         self._utc_ns = utc_ns
         self._monotonic_ns = monotonic_ns
+        self._boot = boot
+        self._repair = repair
         self._session: Session | None = None
-        self._last: tuple[StreamJson, Counters] | None = None
+        self._shelf = Shelf(place)
         self._message = ""
-        self._failed = False
         self._history: deque[Sample] = deque(maxlen=4)
-        self._owed: StreamJson | None = None  # last words that a full disk did not take
+        self._follow_by_ns = 0  # 0: nothing has rolled and waits for its next stream
+        self._interrupted: StreamJson | None = None
+
+    # ---- what runs
 
     @property
     def running(self) -> str | None:
@@ -81,6 +77,17 @@ class Captures:
         session = self._session
         return session.words.stream if session else None
 
+    @property
+    def words(self) -> StreamJson | None:
+        """stream.json of the running capture."""
+        session = self._session
+        return session.words if session else None
+
+    @property
+    def last(self) -> StreamJson | None:
+        """stream.json of the last capture that ended."""
+        return self._shelf.last[0] if self._shelf.last else None
+
     def note_trimmed(
         self, stream: str, original_first_ns: int | None, removed: Mapping[str, int]
     ) -> None:
@@ -89,82 +96,82 @@ class Captures:
         if session is not None and session.words.stream == stream:
             session.note_trimmed(original_first_ns, removed)
 
-    def start(
-        self,
-        name: str,
-        snaplen: int | None = None,
-        *,
-        interface: str = "",
-        routes: Sequence[Mapping[str, Any]] = (),
-        link_since_ns: int | None = None,
-    ) -> Outcome:
+    # ---- verbs
+
+    def start(self, wish: Wish, around: Around) -> Outcome:
         """Begin a new stream. Raises Invalid, Conflict, Unavailable or DiskFull."""
-        check_name(name)
-        length = _check_snaplen(self._place.snaplen if snaplen is None else snaplen)
+        check_name(wish.name)
+        snaplen = self._place.snaplen if wish.snaplen is None else wish.snaplen
+        wish.caps.checked()
+        words.check_snaplen(snaplen)
         if self._session is not None:
             raise Conflict(
                 f"Capture [{self.running}] is already running.",
                 code="already-capturing",
                 hint="Stop it first.",
             )
-        pins = self._pins()
-        started_ns = self._utc_ns()
-        taken = folder.names(self._place.store)
-        words = StreamJson(
-            name=name,
-            stream=stream_name(name, started_ns, self._place.zone, taken),
-            state="recording",
-            started_ns=started_ns,
-            snaplen=length,
+        pins, started_ns = self._pins(), self._utc_ns()
+        new = words.fresh(
+            wish,
+            around,
+            self._stream_name(wish.name, started_ns),
+            started_ns,
+            snaplen=snaplen,
             zone=self._place.zone,
-            interface=interface,
             pins=str(pins),
-            routes=tuple(routes),
-            link_since_ns=link_since_ns,
+            boot=self._boot(),
         )
-        now_ns = self._monotonic_ns()
-        self._take(Session.begin(words, self._place, self._source, pins, now_ns))
-        message = f"successfully started capture [{name}]"
-        if not any(route.get("enabled") and route.get("modes") for route in routes):
+        self._take(Session.begin(new, self._place, self._source, pins, self._monotonic_ns()))
+        if wish.after:
+            self._shelf.note_continued(wish.after, new.stream)
+        message = f"successfully started capture [{wish.name}]"
+        if not around.records:
             message += ", but no route records anything"
-        log.info("%s into %s", message, words.stream)
-        return Outcome(name, words.stream, message, started_ns)
+        log.info("%s into %s", message, new.stream)
+        return Outcome(wish.name, new.stream, message, started_ns)
 
-    def stop(self) -> Outcome:
+    def stop(self, kind: str = ending.STOPPED) -> Outcome:
         """End the running capture with all that was seen on disk. Raises Conflict."""
-        session = self._session
-        if session is None:
-            raise Conflict(
-                "No capture is running, there is nothing to stop.",
-                code="not-capturing",
-                hint="Start one with `fwdcap capture start NAME`.",
+        session = self._need()
+        if session.fate() in (Fate.FAILED, Fate.REMOVED, Fate.ENDED, Fate.CAPPED):
+            self._see_to(session, self._monotonic_ns())
+        else:
+            self._stop(session, kind)
+        assert self._shelf.last is not None
+        last, numbers = self._shelf.last
+        message = f"successfully stopped capture [{last.name}]"
+        log.info("%s (%s)", message, last.stream)
+        final = summary.final(last, numbers)
+        return Outcome(last.name, last.stream, message, last.stopped_ns or 0, final)
+
+    def roll(self) -> Outcome:
+        """Go on in a new stream without losing a packet. Raises Conflict or Unavailable."""
+        session = self._need()
+        old = session.words.stream
+        if session.ask_roll():
+            self._see_to(session, self._monotonic_ns())
+        session = self._need()
+        now = session.words
+        if now.stream == old:
+            raise Unavailable(
+                f"Capture [{now.name}] could not be rolled yet.",
+                code="not-rolled",
+                hint=session.trouble or "Its recorder is still writing; look again in a moment.",
             )
-        emitted = session.quiet()
-        clean = session.drain()
-        words = self._finish(session, emitted, clean, "" if clean else _UNCLEAN)
-        message = f"successfully stopped capture [{words.name}]"
-        log.info("%s (%s)", message, words.stream)
-        return Outcome(words.name, words.stream, message, words.stopped_ns or 0)
+        message = f"capture [{now.name}] goes on in {now.stream}"
+        return Outcome(now.name, now.stream, message, now.started_ns)
 
     def tend(self) -> list[str]:
         """Every second: keep the rates, see to the recorder; returns what there is to say."""
-        self._write_owed()
+        self._shelf.write_owed()
         session = self._session
         if session is None:
             return []
         now_ns = self._monotonic_ns()
         emitted = session.emitted()
         self._history.append(Sample(now_ns, emitted.records, emitted.bytes))
-        if session.healthy(now_ns):
-            return []
-        failure = session.failure()
-        if not failure:
-            return session.revive(now_ns)
-        name = session.words.name
-        trouble = f"Capture [{name}] was stopped, its recorder failed: {failure.rstrip('.')}."
-        self._finish(session, session.quiet(), True, trouble)
-        self._failed = True
-        return [trouble]
+        session.look(now_ns, self._utc_ns())
+        return self._see_to(session, now_ns)
 
     # ---- adoption
 
@@ -174,62 +181,78 @@ class Captures:
         Call it when a data path has been attached, or at the start without one;
         `waiting`: one may still come.
         """
-        unfinished = []
-        for words in self._stored():
-            if words.state == "recording":
-                unfinished.append(words)
-            elif self._last is None or words.started_ns > self._last[0].started_ns:
-                report = recorder.report(self._place.directory(words.stream))
-                self._last = (words, counters.kept(words.counters, report))
-        unfinished.sort(key=lambda words: words.started_ns, reverse=True)
-        lines = [line for words in unfinished for line in self._adopt(words, waiting)]
+        unfinished = self._shelf.read()
+        self._message = self.last.message if self.last is not None else ""
+        lines = [line for each in unfinished for line in self._adopt(each, waiting)]
         if self._session is None and self._active():
             self._source.deactivate()
             lines.append("Nothing records any more, the emission of records was switched off.")
         return lines
 
-    def _adopt(self, words: StreamJson, waiting: bool) -> list[str]:
+    def take_interrupted(self) -> StreamJson | None:
+        """The capture that a reboot interrupted, once: it should go on as a new stream."""
+        found, self._interrupted = self._interrupted, None
+        return found
+
+    def wish_after(self, old: StreamJson) -> Wish | None:
+        """What to start so that an interrupted capture goes on; None when its caps are used up."""
+        report = recorder.report(self._place.directory(old.stream))
+        used = Used.of(old).and_by(report) if report is not None else Used.of(old)
+        caps = Caps.of(old)
+        if caps.used_up(used) is not None:
+            return None
+        return Wish(old.name, old.snaplen, caps, old.schedule, old.stream, used)
+
+    def _adopt(self, found: StreamJson, waiting: bool) -> list[str]:
         session, ours = self._session, False
-        if session is not None and session.words.stream == words.stream:
+        if session is not None and session.words.stream == found.stream:
             ours = True
         else:
-            process = recorder.find(self._place.directory(words.stream))
+            process = recorder.find(self._place.directory(found.stream))
             now_ns = self._monotonic_ns()
-            session = Session(words, self._place, self._source, process, now_ns)
+            session = Session(found, self._place, self._source, process, now_ns)
         pins = self._source.pins()
-        found = Found(
-            alive=session.process is not None and session.process.alive(),
+        state = adoption.Found(
+            alive=session.fate() is not Fate.AWAY,
             path=pins is not None,
-            same=str(pins) == words.pins,
+            same=str(pins) == found.pins,
             active=self._active(),
             waiting=waiting,
             taken=self._session is not None and not ours,
         )
-        step = decide(found)
-        if step is Step.RECOVER:
-            return [self._recover(session)]
-        if ours or step is Step.LEAVE:
+        step = adoption.decide(state)
+        if step is adoption.Step.RECOVER:
+            if not state.taken and adoption.goes_on(found, self._boot(), pins):
+                self._interrupted = found
+            return self._recover(session)
+        if ours or step is adoption.Step.LEAVE:
             return []
         self._take(session)
-        name = f"Capture [{words.name}]"
-        if step is Step.GO_ON:
-            return [f"{name} is still running and goes on ({words.stream})."]
-        return [f"{name} goes on ({words.stream}).", *session.revive(self._monotonic_ns())]
+        now_ns, name = self._monotonic_ns(), f"Capture [{found.name}]"
+        if session.fate() is Fate.RUNNING:
+            return [f"{name} is still running and goes on ({found.stream})."]
+        if step is adoption.Step.GO_ON:
+            return self._see_to(session, now_ns)
+        return [f"{name} goes on ({found.stream}).", *session.revive(now_ns)]
 
-    def _recover(self, session: Session) -> str:
+    def _recover(self, session: Session) -> list[str]:
         """End a stream that nothing more can follow into; keep everything."""
-        current, last = self._session, self._last
+        lines = []
         if session.process is not None:
-            recorder.drained(session.directory, session.process, STOP_PATIENCE_S)
-            session.process.close()
-            session.process = None
-        report = recorder.report(session.directory)
-        clean = report is not None and report.state == abi.RecorderState.COMPLETE
-        words = self._finish(session, Emitted(), clean, "")
-        if last is not None and last[0].started_ns > words.started_ns:
-            self._last = last
-        self._session = current if current is not session else None
-        return f"Capture [{words.name}] had been interrupted; its stream {words.stream} is kept."
+            session.drain()
+        try:
+            self._repair(session.directory)
+        except FwdcapError as error:
+            lines.append(str(error))
+        session.words = stream_json.read(session.directory / stream_json.FILE) or session.words
+        current = self._session if self._session is not session else None
+        closed = closing.interrupted(session, current, self._utc_ns())
+        self._close(session, closed)
+        self._session = current
+        name, stream = session.words.name, session.words.stream
+        if closed.end.kind == ending.INTERRUPTED:
+            return [*lines, f"Capture [{name}] had been interrupted; its stream {stream} is kept."]
+        return [*lines, closed.end.message or f"Stream {stream} is complete."]
 
     # ---- what is known
 
@@ -237,36 +260,128 @@ class Captures:
         """The `capture` object of GET /status; the last capture's numbers when idle."""
         session = self._session
         if session is None:
-            words, numbers = self._last or (None, Counters())
-            state, bits, packets = ("failed" if self._failed else "none"), 0, 0
-        else:
-            words, numbers = session.words, session.numbers()
-            state = "running" if session.process is not None else "restarting"
-            now = Sample(self._monotonic_ns(), numbers.emitted_records, numbers.emitted_bytes)
-            bits, packets = counters.rates(tuple(self._history), now)
-        pending_bytes = numbers.emitted_bytes - numbers.committed_bytes if session else 0
-        return {
-            "active": session is not None,
-            "name": words.name if words else None,
-            "stream": words.stream if words else None,
-            "started_ns": words.started_ns if words else None,
-            "stopped_ns": words.stopped_ns if words else None,
-            "received_packets": numbers.received_packets,
-            "error_packets": numbers.error_packets,
-            "emitted_records": numbers.emitted_records,
-            "emitted_bytes": numbers.emitted_bytes,
-            "committed_records": numbers.committed_records,
-            "committed_bytes": numbers.committed_bytes,
-            "pending_bytes": max(0, pending_bytes),
-            "lost_records": numbers.lost_records,
-            "lost": counters.losses(numbers.lost),
-            "bps": bits,
-            "pps": packets,
-            "recorder": state,
-            "message": session.trouble if session else self._message,
-        }
+            last, numbers = self._shelf.last or (None, Counters())
+            failed = last is not None and last.ended in ending.FAILURES
+            return summary.capture(
+                last,
+                numbers,
+                last.losses if last else (),
+                active=False,
+                recorder="failed" if failed else "none",
+                message=self._message,
+            )
+        numbers, episodes = session.numbers(self._utc_ns())
+        now_ns = self._monotonic_ns()
+        now = Sample(now_ns, numbers.emitted_records, numbers.emitted_bytes)
+        state = "running" if session.process is not None else "restarting"
+        message = session.message(now_ns)
+        if session.stopping:
+            state = "stopping"
+            waiting = max(0, numbers.emitted_records - numbers.committed_records)
+            message = message or f"Stopping: {waiting:,} records are still to be written."
+        return summary.capture(
+            session.words,
+            numbers,
+            [episode.to_dict() for episode in episodes],
+            active=True,
+            rates=counters.rates(tuple(self._history), now),
+            recorder=state,
+            message=message,
+        )
 
     # ---- inside
+
+    def _see_to(self, session: Session, now_ns: int) -> list[str]:
+        """What has to be done now that the recorder is as it is."""
+        fate = session.fate()
+        if fate is Fate.RUNNING:
+            return session.mind(now_ns)
+        if fate is Fate.AWAY:
+            return session.revive(now_ns)
+        if fate is Fate.ROLLED:
+            return self._follow(session, now_ns)
+        if fate is Fate.CAPPED:
+            return self._end_by_cap(session)
+        return self._end_by_failure(session, fate)
+
+    def _stop(self, session: Session, kind: str) -> None:
+        """Emission off, everything on disk; also what a roll had left in the ring."""
+        total = session.quiet()
+        clean = session.drain()
+        while session.fate() is Fate.ROLLED:
+            self._follow(session, self._monotonic_ns())
+            if self._session is None or self._session is session:
+                break
+            session = self._session
+            clean = session.drain()
+        if session.fate() is Fate.CAPPED:
+            self._end_by_cap(session)
+        elif self._session is session:
+            self._close(session, closing.drained(session, total, clean, kind, self._utc_ns()))
+
+    def _end_by_cap(self, session: Session, reason: abi.EndReason | None = None) -> list[str]:
+        session.quiet()
+        session.let_go()
+        report = session.report()
+        assert report is not None
+        reason = reason or abi.EndReason(report.end_reason)
+        closed = closing.capped(session, report, reason, self._utc_ns())
+        self._close(session, closed)
+        return [f"{closed.end.message} ({session.words.stream})."]
+
+    def _end_by_failure(self, session: Session, fate: Fate, why: str = "") -> list[str]:
+        total = session.quiet()
+        session.kill()
+        closed = closing.failed(session, total, fate, why, self._utc_ns())
+        self._close(session, closed)
+        return [closed.end.message]
+
+    def _follow(self, session: Session, now_ns: int) -> list[str]:
+        """Begin the stream that goes on where this one was rolled."""
+        session.let_go()
+        old, report, end_at = session.words, session.report(), session.boundary()
+        if report is None or end_at is None:  # the data path has gone: so has its ring
+            return self._end_by_failure(session, Fate.FAILED, "the data path has gone")
+        used = Used.of(old).and_by(report)
+        spent = Caps.of(old).used_up(used)
+        if spent is not None:
+            return self._end_by_cap(session, spent)
+        now_utc_ns = self._utc_ns()
+        # The moment of the roll by the clock as it is now, which may have been set since.
+        started_ns = now_utc_ns - max(0, self._monotonic_ns() - int(report.ended_ns))
+        baseline = session.tally.baseline(end_at, session.states(), report, now_utc_ns)
+        stream = self._stream_name(old.name, started_ns)
+        new = words.following(old, stream, started_ns, used, baseline)
+        try:
+            place, source = self._place, self._source
+            following = Session.begin(new, place, source, self._pins(), now_ns, follows=True)
+        except FwdcapError as error:
+            return self._not_followed(session, error, now_ns)
+        self._follow_by_ns = 0
+        self._close(session, closing.rolled(session, end_at, report, stream, started_ns))
+        following.stopping = session.stopping
+        self._take(following)
+        return [f"Capture [{old.name}] goes on in {stream} after {old.stream}."]
+
+    def _not_followed(self, session: Session, error: FwdcapError, now_ns: int) -> list[str]:
+        """Try again while the ring holds; then it is the end of the capture."""
+        self._follow_by_ns = self._follow_by_ns or now_ns + FOLLOW_PATIENCE_NS
+        if now_ns >= self._follow_by_ns:
+            self._follow_by_ns = 0
+            why = f"the next stream could not be begun: {error.message}"
+            return self._end_by_failure(session, Fate.FAILED, why)
+        known = session.trouble
+        session.trouble = f"The next stream cannot be begun: {error.message} Packets wait."
+        return [session.trouble] if session.trouble != known else []
+
+    def _need(self) -> Session:
+        if self._session is not None:
+            return self._session
+        raise Conflict(
+            "No capture is running, there is nothing to stop.",
+            code="not-capturing",
+            hint="Start one with `fwdcap capture start NAME`.",
+        )
 
     def _pins(self) -> Path:
         pins = self._source.pins()
@@ -284,43 +399,19 @@ class Captures:
         except Unavailable:
             return False
 
+    def _stream_name(self, name: str, started_ns: int) -> str:
+        return stream_name(name, started_ns, self._place.zone, folder.names(self._place.store))
+
     def _take(self, session: Session) -> None:
         self._history.clear()
-        self._message, self._failed = "", False
+        self._message = ""
         self._session = session
 
-    def _finish(self, session: Session, emitted: Emitted, clean: bool, trouble: str) -> StreamJson:
-        words, numbers, problem = session.finish(emitted, clean, self._utc_ns())
-        self._last = (words, numbers)
-        self._owed = words if problem else self._owed
-        self._message, self._failed = problem or trouble, False
+    def _close(self, session: Session, closed: Closed) -> None:
+        problem = session.finish(
+            closed.numbers, closed.state, closed.end, closed.stopped_ns, closed.continued_by
+        )
+        self._shelf.put(session.words, closed.numbers, owed=bool(problem))
+        if self.last is session.words:
+            self._message = closed.end.message or problem
         self._session = None
-        return words
-
-    def _write_owed(self) -> None:
-        """The last words of a capture that a full disk ended, once there is room for them."""
-        words = self._owed
-        directory = self._place.directory(words.stream) if words else None
-        if words is None or directory is None:
-            return
-        if directory.is_dir():
-            try:
-                stream_json.write(directory / stream_json.FILE, words)
-            except OSError:
-                return  # in a second again
-        self._owed = None
-
-    def _stored(self) -> list[StreamJson]:
-        names = folder.names(self._place.store)
-        every = (stream_json.read(self._place.directory(name) / stream_json.FILE) for name in names)
-        return [words for words in every if words is not None]
-
-
-def _check_snaplen(snaplen: int) -> int:
-    if 0 <= snaplen <= MAX_SNAPLEN:
-        return snaplen
-    raise Invalid(
-        f"A snaplen of {snaplen} bytes cannot be used.",
-        code="bad-snaplen",
-        hint=f"Use 1 to {MAX_SNAPLEN}, or 0 for whole packets.",
-    )

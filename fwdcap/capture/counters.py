@@ -8,7 +8,7 @@ numbered and the recorder did not write is lost, with the reason that is known.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fwdcap import abi
@@ -29,6 +29,43 @@ class Emitted:
     lost: Mapping[abi.Loss, int] = field(default_factory=dict)
     first_loss_ns: int = 0
     last_loss_ns: int = 0
+
+    def since(self, base: Emitted) -> Emitted:
+        """What came after `base`. Times of losses are then the recorder's to tell."""
+        if not base.seen:
+            return self
+        return Emitted(
+            seen=max(0, self.seen - base.seen),
+            received_packets=max(0, self.received_packets - base.received_packets),
+            error_packets=max(0, self.error_packets - base.error_packets),
+            records=max(0, self.records - base.records),
+            bytes=max(0, self.bytes - base.bytes),
+            lost={why: max(0, self.lost.get(why, 0) - base.lost.get(why, 0)) for why in abi.Loss},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `baseline` of stream.json has it."""
+        return {
+            "seen": self.seen,
+            "received_packets": self.received_packets,
+            "error_packets": self.error_packets,
+            "emitted_records": self.records,
+            "emitted_bytes": self.bytes,
+            "lost": losses(self.lost),
+        }
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Emitted:
+        """The baseline of a stream.json; zeros for an empty one."""
+        lost = raw.get("lost") or {}
+        return cls(
+            seen=int(raw.get("seen", 0)),
+            received_packets=int(raw.get("received_packets", 0)),
+            error_packets=int(raw.get("error_packets", 0)),
+            records=int(raw.get("emitted_records", 0)),
+            bytes=int(raw.get("emitted_bytes", 0)),
+            lost={why: int(lost.get(word(why), 0)) for why in abi.Loss},
+        )
 
 
 @dataclass(frozen=True)
@@ -117,6 +154,37 @@ def settled(emitted: Emitted, report: abi.Checkpoint | None, rest: abi.Loss) -> 
     return _joined(emitted, report, lost)
 
 
+def boundary(base: Emitted, report: abi.Checkpoint, before: Emitted, after: Emitted) -> Emitted:
+    """What the program had counted where a stream ended by itself and emission went on.
+
+    Records, bytes and losses are the recorder's, exact to the record. The program counts
+    packets and not at that moment, so those received and those not forwarded are taken
+    between two looks at it, `before` and `after`, in proportion to the records seen.
+    """
+    lost = {why: int(report.lost_records[why]) for why in abi.Loss}
+    rest = lost[abi.Loss.DISK] + lost[abi.Loss.UNKNOWN]  # emitted, and not on disk
+    seen = base.seen + int(report.packets) + sum(lost.values())
+    share = _Share(before.seen, after.seen, seen)
+    return Emitted(
+        seen=seen,
+        received_packets=share.of(before.received_packets, after.received_packets),
+        error_packets=share.of(before.error_packets, after.error_packets),
+        records=base.records + int(report.packets) + rest,
+        bytes=base.bytes + int(report.frame_bytes),
+        lost={why: base.lost.get(why, 0) + lost[why] for why in abi.Loss},
+    )
+
+
+def concluded(base: Emitted, end: Emitted, report: abi.Checkpoint) -> Counters:
+    """A stream that ended by itself, between those two: seen = recorded + lost by the record."""
+    own = end.since(base)
+    return replace(
+        _joined(own, report, {why: int(report.lost_records[why]) for why in abi.Loss}),
+        first_loss_ns=int(report.first_loss_ns) or None,
+        last_loss_ns=int(report.last_loss_ns) or None,
+    )
+
+
 def reported(report: abi.Checkpoint | None) -> Counters:
     """A capture whose kernel counters are gone (a reboot): what the recorder knew."""
     if report is None:
@@ -158,6 +226,22 @@ def rates(history: Sequence[Sample], now: Sample) -> tuple[int, int]:
     span_ns = now.at_ns - then.at_ns
     bits = (now.bytes - then.bytes) * 8 * NS // span_ns
     return max(0, bits), max(0, (now.records - then.records) * NS // span_ns)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Where between two looks a moment is, by the records seen."""
+
+    before: int
+    after: int
+    at: int
+
+    def of(self, before: int, after: int) -> int:
+        span = self.after - self.before
+        if span <= 0:
+            return after
+        part = min(max(self.at - self.before, 0), span)
+        return before + ((after - before) * part + span // 2) // span
 
 
 def _joined(

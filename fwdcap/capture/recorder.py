@@ -14,22 +14,27 @@ import select
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import fwdcap
 from fwdcap import abi
 from fwdcap.capture.accounts import Account
+from fwdcap.capture.caps import Caps
 from fwdcap.store import checkpoint
 
 LOG = "recorder.log"
 PROGRAM = Path(fwdcap.__file__).parent / "native" / "build" / "fwdcap-recorder"
 _POLL_S = 0.02
+_LOOK_S = 0.5
+# A write that the disk sits on: only the disk can end it, and it mostly does.
+DISK_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a recorder is to do; sizes in bytes, snaplen 0 for whole frames."""
+    """What a recorder is to do; sizes in bytes, snaplen 0 for whole frames. `follow` is the
+    directory of the stream that was rolled, where this one begins."""
 
     pins: Path
     stream: Path
@@ -37,6 +42,8 @@ class Order:
     segment_bytes: int
     account: Account
     program: tuple[str, ...] = (str(PROGRAM),)
+    caps: Caps = field(default_factory=Caps)
+    follow: Path | None = None
 
     def command(self) -> list[str]:
         command = [
@@ -45,7 +52,10 @@ class Order:
             *("--stream", str(self.stream)),
             *("--snaplen", str(self.snaplen)),
             *("--segment-bytes", str(self.segment_bytes)),
+            *self.caps.arguments(),
         ]
+        if self.follow is not None:
+            command += ["--continue", str(self.follow)]
         if self.account.switch:
             command += ["--user", f"{self.account.uid}:{self.account.gid}"]
         return command
@@ -148,18 +158,45 @@ def reports_within(stream: Path, recorder: Recorder, after: int, timeout_s: floa
 
 
 def drained(stream: Path, recorder: Recorder, patience_s: float) -> bool:
-    """Tell it to write what is left and wait; False: no progress for `patience_s`, killed."""
+    """Tell it to write what is left and wait as long as it gets on; False: it was killed."""
     recorder.send(signal.SIGTERM)
-    before = report(stream)
-    while not recorder.ended_within(patience_s):
-        now = report(stream)
-        if now is None or (before is not None and now.packets == before.packets):
-            recorder.send(signal.SIGKILL)
-            recorder.ended_within(patience_s)
-            return False
-        before = now
+    if not ends(stream, recorder, patience_s):
+        recorder.send(signal.SIGKILL)
+        recorder.ended_within(patience_s)
+        return False
     found = report(stream)
     return found is not None and found.state == abi.RecorderState.COMPLETE
+
+
+def ends(stream: Path, recorder: Recorder, patience_s: float) -> bool:
+    """Wait for its end as long as it gets on; False: nothing moved for `patience_s`.
+
+    A write that waits for the disk is given DISK_PATIENCE_S.
+    """
+    before, moved_s = _progress(stream), time.monotonic()
+    while not recorder.ended_within(min(_LOOK_S, patience_s)):
+        now, now_s = _progress(stream), time.monotonic()
+        if now != before:
+            before, moved_s = now, now_s
+        elif now_s - moved_s > patience_s and not (
+            now_s - moved_s < DISK_PATIENCE_S and _waits_for_disk(recorder.pid)
+        ):
+            return False
+    return True
+
+
+def _progress(stream: Path) -> int:
+    found = report(stream)
+    return int(found.generation) if found is not None else 0
+
+
+def _waits_for_disk(pid: int) -> bool:
+    """Is a thread of it in a sleep that nothing interrupts (proc(5), state D)?"""
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            if (thread / "stat").read_text().rpartition(")")[2].split()[0] == "D":
+                return True
+    return False
 
 
 def said(stream: Path) -> str:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 DEFAULT_SOCKET = Path("/run/fwdcap/control.sock")
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 10.0
-CHANGE_TIMEOUT_S = 120.0  # stopping waits until the recorder has drained the ring
+CHANGE_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 3600.0  # as long as the recorder gets on with what is in the ring
 
 Body = dict[str, Any]
 
@@ -41,14 +42,41 @@ class Client:
     def captures(self) -> Body:
         return self._ask("GET", "/captures")
 
-    def capture_start(self, name: str, snaplen: int | None = None) -> Body:
-        body: Body = {"name": name}
-        if snaplen is not None:
-            body["snaplen"] = snaplen
+    def capture_start(
+        self,
+        name: str,
+        snaplen: int | None = None,
+        *,
+        max_bytes: int | None = None,
+        max_packets: int | None = None,
+        max_seconds: int | None = None,
+    ) -> Body:
+        """`snaplen` and `max_bytes` in bytes; the capture ends by itself at a cap."""
+        sizes = {
+            "snaplen": snaplen,
+            "max_bytes": max_bytes,
+            "max_packets": max_packets,
+            "max_seconds": max_seconds,
+        }
+        body = {"name": name} | {key: size for key, size in sizes.items() if size is not None}
         return self._ask("POST", "/capture", body, CHANGE_TIMEOUT_S)
 
     def capture_stop(self) -> Body:
-        return self._ask("DELETE", "/capture", None, CHANGE_TIMEOUT_S)
+        return self._ask("DELETE", "/capture", None, STOP_TIMEOUT_S)
+
+    def capture_roll(self) -> Body:
+        """Go on in a new stream without losing a packet."""
+        return self._ask("POST", "/capture/roll", {}, CHANGE_TIMEOUT_S)
+
+    def schedule(self) -> Body:
+        return self._ask("GET", "/schedule")
+
+    def schedule_put(self, rows: list[Body], revision: int | None = None) -> Body:
+        """Replace the whole list; Conflict when it no longer has that revision."""
+        body: Body = {"rows": rows}
+        if revision is not None:
+            body["revision"] = revision
+        return self._ask("PUT", "/schedule", body, CHANGE_TIMEOUT_S)
 
     def stream_delete(self, stream: str) -> Body:
         return self._ask("DELETE", f"/streams/{quote(stream, safe='')}")

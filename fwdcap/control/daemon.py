@@ -23,6 +23,7 @@ from types import FrameType
 
 from fwdcap import __version__
 from fwdcap.capture import folder
+from fwdcap.capture.background import Worker
 from fwdcap.config import Settings
 from fwdcap.control import host, usersfile, webprocess
 from fwdcap.control.backend import Backend, real
@@ -34,6 +35,8 @@ from fwdcap.errors import Conflict, FwdcapError, Unavailable
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
+_SHORTEST_S = 0.05
+_STOP_S = 2.0
 PASSWORD = "FWDCAP_ADMIN_PASSWORD"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -70,24 +73,36 @@ def run(
         stack.callback(web.stop)
         web.start(time.monotonic())
         _introduce(service, lines, webprocess.url(listener), password, say)
-        _end(service, _live(service, web, signals), say)
+        captures = Worker("captures", lambda: _log(service.tend()))
+        captures.start()
+        stack.callback(captures.stop, _STOP_S)
+        _end(service, _live(service, captures, web, signals), say)
 
 
-def _live(service: Service, web: WebProcess, signals: Signals) -> signal.Signals:
+def _live(service: Service, captures: Worker, web: WebProcess, signals: Signals) -> signal.Signals:
     """Tick until a signal; returns it."""
-    following_s = time.monotonic() + TICK_S
     while True:
-        received = signals.wait(max(0.0, following_s - time.monotonic()))
+        received = signals.wait(pause_s(time.time()))
         if received is not None:
             return received
-        following_s = max(following_s + TICK_S, time.monotonic())
+        captures.poke()
         lines = service.tick()
         try:
             lines += web.tend(time.monotonic())
         except OSError as error:
             lines.append(f"The web process cannot be started: {error}")
-        for line in lines:
-            log.info("%s", line)
+        _log(lines)
+
+
+def _log(lines: list[str]) -> None:
+    for line in lines:
+        log.info("%s", line)
+
+
+def pause_s(now_s: float) -> float:
+    """Until the next tick: at whole seconds of the clock, since schedules begin and end there."""
+    left_s = TICK_S - now_s % TICK_S
+    return left_s if left_s > _SHORTEST_S else left_s + TICK_S
 
 
 def _end(service: Service, received: signal.Signals, say: Say) -> None:
@@ -95,7 +110,7 @@ def _end(service: Service, received: signal.Signals, say: Say) -> None:
     name = service.running
     if name is not None and received == signal.SIGINT:
         try:
-            message = service.capture_stop()["message"]
+            message = service.capture_stop(pressed=False)["message"]
             say(f"{message[:1].upper()}{message[1:]}.")  # a name keeps its capitals
         except FwdcapError as error:
             say(str(error))

@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,13 @@ _WEB_MAY = frozenset(
         ("GET", "/datapath"),
         ("POST", "/capture"),
         ("DELETE", "/capture"),
+        ("POST", "/capture/roll"),
+        ("GET", "/schedule"),
+        ("PUT", "/schedule"),
         ("DELETE", "/streams/<stream>"),
     }
 )
+_SIZES = ("snaplen", "max_bytes", "max_packets", "max_seconds")
 _THREADS = 4
 _CLOSE_S = 2.0
 _MAX_BODY_BYTES = 65536
@@ -74,8 +78,11 @@ def create_app(service: Service, web_uid: int) -> Flask:
     offer("GET", "/routes", service.routes)
     offer("GET", "/datapath", service.datapath)
     offer("GET", "/doctor", service.doctor)
-    offer("POST", "/capture", lambda: service.capture_start(_text("name"), _number("snaplen")))
+    offer("POST", "/capture", lambda: service.capture_start(_text("name"), **_numbers(_SIZES)))
     offer("DELETE", "/capture", service.capture_stop)
+    offer("POST", "/capture/roll", service.capture_roll)
+    offer("GET", "/schedule", service.schedule)
+    offer("PUT", "/schedule", lambda: service.schedule_put(_rows(), _number("revision")))
     app.add_url_rule(
         "/streams/<stream>",
         "DELETE /streams",
@@ -125,6 +132,16 @@ def _text(key: str) -> str:
     if isinstance(value, str):
         return value
     raise Invalid(f"{key} is missing or not a text.", code="bad-request", hint=f"Send {key}.")
+
+
+def _numbers(keys: Iterable[str]) -> dict[str, int | None]:
+    return {key: _number(key) for key in keys}
+
+
+def _rows() -> object:
+    if "rows" in _body():
+        return _body()["rows"]
+    raise Invalid("rows are missing.", code="bad-request", hint="Send rows, the whole list.")
 
 
 def _number(key: str) -> int | None:

@@ -7,10 +7,11 @@ moving while a capture drains. Nothing here knows of sockets or signals.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,19 @@ from typing import Any
 from fwdcap import __version__
 from fwdcap.capture import folder, recorder
 from fwdcap.capture.accounts import Accounts, lookup
-from fwdcap.capture.captures import Captures
+from fwdcap.capture.caps import Caps
 from fwdcap.capture.folder import Usage
 from fwdcap.capture.housekeeping import Housekeeping
 from fwdcap.capture.notice import Notice
+from fwdcap.capture.place import Place
 from fwdcap.capture.rules import Rules
-from fwdcap.capture.session import Place
+from fwdcap.capture.words import Around, Wish
 from fwdcap.config import Settings
 from fwdcap.control import doctor, routetable, status
 from fwdcap.control.backend import Backend
 from fwdcap.control.kernel import Kernel, View, missing, ownerless
 from fwdcap.control.linkclock import LinkClock
+from fwdcap.control.recording import Recording
 from fwdcap.control.routetable import RouteTable
 from fwdcap.errors import Conflict, FwdcapError, NotFound
 from fwdcap.store.stream import list_streams
@@ -37,6 +40,7 @@ log = logging.getLogger(__name__)
 
 Body = dict[str, Any]
 _USAGE_EVERY_NS = 2_000_000_000
+_BUSY_S = 5.0
 _UPTIME = Path("/proc/uptime")
 
 
@@ -73,7 +77,8 @@ class Service:
         self._store = settings.store.path
         self._kernel = Kernel(settings, backend)
         self._link = LinkClock(self._store, self._clocks.utc_ns)
-        self._captures = Captures(
+        self._recording = Recording(
+            settings,
             Place(
                 store=self._store,
                 zone=settings.time.zone,
@@ -83,9 +88,11 @@ class Service:
                 program=recorder_program,
             ),
             self._kernel,
+            self._around,
             utc_ns=self._clocks.utc_ns,
             monotonic_ns=self._clocks.monotonic_ns,
         )
+        self._captures = self._recording.captures
         self._housekeeping = Housekeeping(
             self._store,
             Rules.of(settings.store),
@@ -112,29 +119,35 @@ class Service:
             folder.prepare(self._store, self.accounts)
             self._table = routetable.number(self._table, self._store)
             self._housekeeping.start()
-            return [*self._begin(), *self._left_behind()]
+            lines = self._recording.schedule.load()
+            return [*lines, *self._begin(), *self._left_behind()]
 
     def tick(self) -> list[str]:
-        """Every second; returns lines for the log. Never raises."""
-        lines: list[str] = []
-        parts = (
-            self._tend_path,
-            self._tend_waiting,
-            self._tend_captures,
-            self._housekeeping.tick,
-        )
-        for part in parts:
-            try:
-                lines += part()
-            except (FwdcapError, OSError) as error:
-                lines.append(str(error))
-        return lines
+        """Every second: what never takes long; returns lines for the log. Never raises."""
+        parts = (self._tend_path, self._tend_waiting, self._housekeeping.tick)
+        return [line for part in parts for line in _said(part)]
+
+    def tend(self) -> list[str]:
+        """Every second: captures and their schedule, which may wait for the disk.
+
+        From another thread than `tick`, or the data path would wait with them. Never raises.
+        """
+        if not self._changes.acquire(blocking=False):
+            return []  # being started or stopped
+        try:
+            return _said(self._recording.tend)
+        finally:
+            self._changes.release()
 
     def close(self) -> None:
         """Let go; data path and recorder go on."""
         self._housekeeping.close()
-        with self._changes:
+        alone = self._changes.acquire(timeout=_BUSY_S)  # a drain that lasts is the next one's
+        try:
             self._kernel.close()
+        finally:
+            if alone:
+                self._changes.release()
 
     @property
     def running(self) -> str | None:
@@ -184,6 +197,11 @@ class Service:
                     "size_bytes": info.size_bytes,
                     "lost": info.lost,
                     "trimmed": info.trimmed,
+                    "schedule": info.schedule or None,
+                    "ended": info.ended or None,
+                    "message": info.message,
+                    "continues": info.continues or None,
+                    "continued_by": info.continued_by or None,
                 }
                 for info in list_streams(self._store)
             ],
@@ -203,24 +221,38 @@ class Service:
 
     # ---- verbs that change
 
-    def capture_start(self, name: str, snaplen: int | None = None) -> Body:
+    def capture_start(
+        self,
+        name: str,
+        snaplen: int | None = None,
+        max_bytes: int | None = None,
+        max_packets: int | None = None,
+        max_seconds: int | None = None,
+    ) -> Body:
         """Raises Invalid, Conflict, Unavailable or DiskFull."""
-        with self._changes:
-            outcome = self._captures.start(
-                name,
-                snaplen,
-                interface=self._kernel.interface or "",
-                routes=self._table.described(),
-                link_since_ns=self._link.since_ns() or None,
-            )
-            return outcome.to_dict()
+        caps = Caps(max_bytes, max_packets, max_seconds)
+        with self._alone():
+            return self._recording.start(Wish(name, snaplen, caps))
 
-    def capture_stop(self) -> Body:
-        """Raises Conflict."""
-        with self._changes:
-            outcome = self._captures.stop()
+    def capture_stop(self, pressed: bool = True) -> Body:
+        """`pressed`: by STOP, not because the daemon ends. Raises Conflict."""
+        with self._alone():
+            body = self._recording.stop(pressed)
             self._usage = (0, self._usage[1])
-            return outcome.to_dict()
+            return body
+
+    def capture_roll(self) -> Body:
+        """Go on in a new stream. Raises Conflict or Unavailable."""
+        with self._alone():
+            return self._recording.roll()
+
+    def schedule(self) -> Body:
+        return self._recording.schedule.body()
+
+    def schedule_put(self, rows: object, revision: int | None) -> Body:
+        """Replace the schedule that had that revision. Raises Invalid, Conflict or DiskFull."""
+        with self._alone():
+            return self._recording.schedule.put(rows, revision)
 
     def stream_delete(self, stream: str) -> Body:
         """Raises NotFound, Conflict while it is being recorded, or Unavailable."""
@@ -255,7 +287,7 @@ class Service:
                     code="not-attached",
                     hint="`fwdcap datapath show` tells what there is.",
                 )
-            stopped = self._captures.stop().message if self._captures.running else None
+            stopped = self._recording.stop(False)["message"] if self.running else None
             lines = self._kernel.detach()
             interface = self._kernel.interface
             message = f"detached from {interface}, nothing is forwarded any more"
@@ -264,14 +296,36 @@ class Service:
 
     # ---- inside
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """For a verb that changes something. Raises Conflict while another takes its time."""
+        if not self._changes.acquire(timeout=_BUSY_S):
+            name = self.running
+            doing = (
+                f"Capture [{name}] is being started or ended" if name else "Another change is made"
+            )
+            raise Conflict(
+                f"{doing}, which takes its time.",
+                code="busy",
+                hint="`fwdcap status` tells how far it is; then ask again.",
+            )
+        try:
+            yield
+        finally:
+            self._changes.release()
+
+    def _around(self) -> Around:
+        since_ns = self._link.since_ns() or None
+        return Around(self._kernel.interface or "", self._table.described(), since_ns)
+
     def _begin(self) -> list[str]:
         name = self._kernel.interface
         if name is None:
-            return self._captures.adopt()
+            return self._recording.adopt()
         if self._backend.info(name) is None:
             why = f"Interface {name} is not there yet."
             self._kernel.wait_for(name, why)
-            return [f"{why} Waiting for it.", *self._captures.adopt(waiting=True)]
+            return [f"{why} Waiting for it.", *self._recording.adopt(waiting=True)]
         return self._attach(name)
 
     def _left_behind(self) -> list[str]:
@@ -290,7 +344,7 @@ class Service:
         self._route_notices = notices
         touched = self._kernel.apply(self._table.rules(), self._table.names())
         self._observe_link()
-        lines = self._captures.adopt()
+        lines = self._recording.adopt()
         if touched:
             lines.insert(0, f"Routes applied: {', '.join(touched)}.")
         return lines
@@ -318,14 +372,6 @@ class Service:
         finally:
             self._changes.release()
 
-    def _tend_captures(self) -> list[str]:
-        if not self._changes.acquire(blocking=False):
-            return []  # being started or stopped
-        try:
-            return self._captures.tend()
-        finally:
-            self._changes.release()
-
     def _observe_link(self) -> None:
         name = self._kernel.interface
         info = self._backend.info(name) if name else None
@@ -342,8 +388,16 @@ class Service:
 
     def _notices(self, view: View) -> list[Notice]:
         kept = self._housekeeping.notices()
-        ours = (*self.accounts.notices, *self._route_notices, *kept)
+        recording = self._recording.notices()
+        ours = (*self.accounts.notices, *self._route_notices, *recording, *kept)
         return [*ours, *status.about_senders(view)]
+
+
+def _said(part: Callable[[], list[str]]) -> list[str]:
+    try:
+        return part()
+    except (FwdcapError, OSError) as error:
+        return [str(error)]
 
 
 def _uptime_s() -> int:

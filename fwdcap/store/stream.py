@@ -26,7 +26,8 @@ class StreamInfo:
 
     `size_bytes` is the exact size of the stream as one pcap, of a running one
     up to what is committed. `packets` counts records. Of a `trimmed` stream
-    retention has removed the beginning: all numbers are of what is left.
+    retention has removed the beginning: all numbers are of what is left. `schedule`,
+    `ended`, `message`, `continues` and `continued_by` are those of stream.json.
     """
 
     name: str
@@ -43,6 +44,11 @@ class StreamInfo:
     routes: tuple[Mapping[str, Any], ...] = ()
     problem: str = ""
     trimmed: bool = False
+    schedule: str = ""
+    ended: str = ""
+    message: str = ""
+    continues: str = ""
+    continued_by: str = ""
 
 
 def list_streams(root: Path) -> list[StreamInfo]:
@@ -102,6 +108,11 @@ def _info(root: Path, stream: str) -> StreamInfo | None:
         routes=words.routes,
         problem=_problem(held),
         trimmed=held.removed_segments > 0,
+        schedule=words.schedule,
+        ended=words.ended,
+        message=words.message,
+        continues=words.continues,
+        continued_by=words.continued_by,
     )
 
 

@@ -33,6 +33,14 @@ class StreamJson:
     Of a stream that retention has `trimmed`, `original_first_ns` is the time of
     the first packet it had, `removed` its segments, packets and bytes (record
     headers included) that are gone.
+
+    `max_bytes` (of the single pcap), `max_packets` and `max_seconds` end the
+    capture, and `used` says what streams before this one took of them: a capture
+    that rolls, or that a reboot interrupted, has several, each naming the next in
+    `continued_by` and the one before in `continues`. `baseline` is what the
+    program had counted where this one began. `schedule` is the row that started
+    it, `boot` the kernel's boot id then. `ended` says in a word how it ended and
+    `message` in a sentence; `losses` what was lost of which ring, why, and when.
     """
 
     name: str
@@ -55,6 +63,18 @@ class StreamJson:
     trimmed: bool = False
     original_first_ns: int | None = None
     removed: Mapping[str, int] = field(default_factory=dict)
+    max_bytes: int | None = None
+    max_packets: int | None = None
+    max_seconds: int | None = None
+    used: Mapping[str, int] = field(default_factory=dict)
+    continues: str = ""
+    continued_by: str = ""
+    baseline: Mapping[str, Any] = field(default_factory=dict)
+    schedule: str = ""
+    boot: str = ""
+    ended: str = ""
+    message: str = ""
+    losses: tuple[Mapping[str, Any], ...] = ()
     format: int = FORMAT
 
     @property
@@ -86,7 +106,7 @@ def parse(raw: object) -> StreamJson | None:
         return None
     if not _counts(known.get("removed", {})):
         return None
-    for name in ("routes", "changes"):
+    for name in ("routes", "changes", "losses"):
         known[name] = tuple(part for part in known.get(name, ()) if isinstance(part, dict))
     return StreamJson(**known)
 
@@ -137,6 +157,18 @@ _KINDS: Mapping[str, type] = {
     "trimmed": bool,
     "original_first_ns": int,
     "removed": dict,
+    "max_bytes": int,
+    "max_packets": int,
+    "max_seconds": int,
+    "used": dict,
+    "continues": str,
+    "continued_by": str,
+    "baseline": dict,
+    "schedule": str,
+    "boot": str,
+    "ended": str,
+    "message": str,
+    "losses": list,
 }
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from control_fakes import ACCOUNTS, RECORDER, STARTED_NS, STREAM, Clock, FakeSource, eventually
@@ -14,12 +15,16 @@ from control_fakes import ACCOUNTS, RECORDER, STARTED_NS, STREAM, Clock, FakeSou
 from fwdcap import abi
 from fwdcap.capture import folder, recorder, session
 from fwdcap.capture.captures import Captures
-from fwdcap.capture.session import Place
+from fwdcap.capture.place import Place
+from fwdcap.capture.summary import Outcome
+from fwdcap.capture.words import Around, Wish
 from fwdcap.errors import Conflict, DiskFull, Invalid, Unavailable
 
 pytestmark = pytest.mark.unit
 
-ROUTES = ({"name": "demo", "enabled": True, "modes": ["inline"]},)
+Route = dict[str, Any]
+
+ROUTES: tuple[Route, ...] = ({"name": "demo", "enabled": True, "modes": ["inline"]},)
 
 
 class Rig:
@@ -33,11 +38,24 @@ class Rig:
         self.place = Place(self.store, "UTC", ACCOUNTS, 10**9, 0, RECORDER)
         self.source = FakeSource(pins)
         self.utc, self.monotonic = Clock(), Clock(0)
+        self.boot = "first"
         self.captures = self.daemon()
 
     def daemon(self) -> Captures:
         """Another daemon on the same store and kernel, the earlier one being gone."""
-        return Captures(self.place, self.source, utc_ns=self.utc, monotonic_ns=self.monotonic)
+        return Captures(
+            self.place,
+            self.source,
+            utc_ns=self.utc,
+            monotonic_ns=self.monotonic,
+            boot=lambda: self.boot,
+            repair=lambda directory: None,
+        )
+
+    def start(
+        self, name: str, snaplen: int | None = None, *, routes: Sequence[Route] = ROUTES, **of: Any
+    ) -> Outcome:
+        return self.captures.start(Wish(name, snaplen, **of), Around("cap0", routes))
 
     def stream_json(self, stream: str = STREAM) -> dict[str, object]:
         read: dict[str, object] = json.loads(
@@ -85,7 +103,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 
 def test_a_capture_from_start_to_stop(rig: Rig) -> None:
-    started = rig.captures.start("x", interface="cap0", routes=ROUTES)
+    started = rig.start("x")
     assert (started.name, started.stream, started.time_ns) == ("x", STREAM, STARTED_NS)
     assert started.message == "successfully started capture [x]"
     assert rig.source.active
@@ -111,38 +129,38 @@ def test_emission_begins_only_when_the_recorder_reports(rig: Rig) -> None:
     rig.source.activate = lambda snaplen: seen.append(  # type: ignore[method-assign]
         recorder.report(rig.store / "streams" / STREAM)
     )
-    rig.captures.start("x")
+    rig.start("x")
     assert seen[0] is not None
 
 
 def test_a_capture_that_records_nothing_says_so(rig: Rig) -> None:
     forward_only = {"name": "f", "enabled": True, "modes": []}
     off = {"name": "o", "enabled": False, "modes": ["inline"]}
-    message = rig.captures.start("x", routes=(forward_only, off)).message
+    message = rig.start("x", routes=(forward_only, off)).message
     assert message == "successfully started capture [x], but no route records anything"
 
 
 def test_the_snaplen_reaches_kernel_and_stream(rig: Rig) -> None:
-    rig.captures.start("x", 96)
+    rig.start("x", 96)
     assert rig.source.snaplen == rig.stream_json()["snaplen"] == 96
     assert b"--snaplen\x0096\x00" in Path(f"/proc/{rig.pid()}/cmdline").read_bytes()
 
 
 def test_the_recorder_is_in_a_session_of_its_own(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     assert os.getsid(rig.pid()) == rig.pid()
 
 
 def test_one_capture_at_a_time(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     with pytest.raises(Conflict, match=r"\[x\] is already running"):
-        rig.captures.start("y")
+        rig.start("y")
 
 
 def test_a_second_start_in_the_same_minute_gets_a_number(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     rig.captures.stop()
-    assert rig.captures.start("x").stream == f"{STREAM}-2"
+    assert rig.start("x").stream == f"{STREAM}-2"
 
 
 def test_there_must_be_something_to_stop(rig: Rig) -> None:
@@ -153,20 +171,20 @@ def test_there_must_be_something_to_stop(rig: Rig) -> None:
 @pytest.mark.parametrize(("name", "snaplen"), [("../x", None), ("", None), ("x", -1), ("x", 10**6)])
 def test_bad_input_is_refused(rig: Rig, name: str, snaplen: int | None) -> None:
     with pytest.raises(Invalid):
-        rig.captures.start(name, snaplen)
+        rig.start(name, snaplen)
     assert list((rig.store / "streams").iterdir()) == []
 
 
 def test_without_a_data_path_nothing_can_be_recorded(rig: Rig) -> None:
     rig.source.there = False
     with pytest.raises(Unavailable, match="no capture interface"):
-        rig.captures.start("x")
+        rig.start("x")
 
 
 def test_a_recorder_that_refuses_is_quoted_and_leaves_nothing(rig: Rig) -> None:
     rig.misbehave("refuse")
     with pytest.raises(Unavailable, match="did not start: the ring is not there"):
-        rig.captures.start("x")
+        rig.start("x")
     assert list((rig.store / "streams").iterdir()) == []
     assert not rig.source.active
 
@@ -175,7 +193,7 @@ def test_a_recorder_that_stays_mute_is_ended(rig: Rig, monkeypatch: pytest.Monke
     monkeypatch.setattr(session, "START_PATIENCE_S", 0.3)
     rig.misbehave("mute")
     with pytest.raises(Unavailable, match="did not report"):
-        rig.captures.start("x")
+        rig.start("x")
     assert list((rig.store / "streams").iterdir()) == []
 
 
@@ -183,13 +201,13 @@ def test_a_store_that_cannot_be_written_is_refused(rig: Rig) -> None:
     (rig.store / "streams").rename(rig.store / "gone")
     (rig.store / "streams").touch()
     with pytest.raises(DiskFull):
-        rig.captures.start("x")
+        rig.start("x")
     (rig.store / "streams").unlink()
     (rig.store / "gone").rename(rig.store / "streams")
 
 
 def test_rates_are_over_the_last_second(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     rig.captures.tend()
     rig.source.emit(100)
     rig.monotonic.pass_s(1)
@@ -201,7 +219,7 @@ def test_rates_are_over_the_last_second(rig: Rig) -> None:
 
 
 def test_losses_are_shown_with_their_reason(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     rig.source.emit(10, lost=3)
     assert rig.captures.status()["lost"]["ring-full"] == 3
     rig.captures.stop()
@@ -210,7 +228,7 @@ def test_losses_are_shown_with_their_reason(rig: Rig) -> None:
 
 
 def test_a_recorder_that_died_is_started_again_into_the_same_stream(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     rig.source.emit(10)
     rig.kill()
     lines: list[str] = []
@@ -224,7 +242,7 @@ def test_a_recorder_that_died_is_started_again_into_the_same_stream(rig: Rig) ->
 
 
 def test_a_recorder_that_keeps_dying_is_started_ever_later(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     rig.kill()
     eventually(rig.captures.tend)  # at once
     rig.kill()
@@ -237,7 +255,7 @@ def test_a_recorder_that_keeps_dying_is_started_ever_later(rig: Rig) -> None:
 
 
 def test_a_stop_while_the_recorder_is_away_loses_nothing(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     rig.kill()
     rig.source.emit(10)
     rig.captures.stop()
@@ -254,7 +272,7 @@ def test_a_recorder_that_gives_up_ends_the_capture_and_is_quoted(
 ) -> None:
     if manner:
         rig.misbehave(manner)
-    rig.captures.start("x")
+    rig.start("x")
     rig.source.emit(10)
     eventually(lambda: rig.committed() == 10)
     rig.misbehave("fail")
@@ -269,7 +287,7 @@ def test_a_recorder_that_gives_up_ends_the_capture_and_is_quoted(
 
 
 def test_a_recorder_that_hangs_is_named(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     os.kill(rig.pid(), signal.SIGSTOP)
     report = recorder.report(rig.store / "streams" / STREAM)
     assert report is not None
@@ -283,7 +301,7 @@ def test_a_recorder_that_cannot_drain_is_ended_and_the_stream_recovered(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "STOP_PATIENCE_S", 0.2)
-    rig.captures.start("x")
+    rig.start("x")
     rig.source.emit(10)
     eventually(lambda: rig.committed() == 10)
     os.kill(rig.pid(), signal.SIGSTOP)
@@ -295,7 +313,7 @@ def test_a_recorder_that_cannot_drain_is_ended_and_the_stream_recovered(
 
 
 def test_the_next_daemon_takes_a_running_capture_over(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     pid = rig.pid()
     rig.captures = rig.daemon()
     assert "still running" in rig.captures.adopt()[0]
@@ -306,7 +324,7 @@ def test_the_next_daemon_takes_a_running_capture_over(rig: Rig) -> None:
 
 
 def test_the_next_daemon_restarts_a_recorder_that_died_with_the_last(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     rig.source.emit(10)
     rig.kill()
     rig.captures = rig.daemon()
@@ -317,7 +335,7 @@ def test_the_next_daemon_restarts_a_recorder_that_died_with_the_last(rig: Rig) -
 
 
 def test_after_a_reboot_the_stream_is_recovered(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     rig.source.emit(10)
     eventually(lambda: rig.committed() == 10)
     rig.kill()
@@ -331,7 +349,7 @@ def test_after_a_reboot_the_stream_is_recovered(rig: Rig) -> None:
 
 
 def test_a_recorder_whose_ring_is_gone_is_ended(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     rig.source.active = False
     rig.captures = rig.daemon()
     rig.captures.adopt()
@@ -340,7 +358,7 @@ def test_a_recorder_whose_ring_is_gone_is_ended(rig: Rig) -> None:
 
 
 def test_while_the_interface_is_awaited_a_running_capture_goes_on(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     rig.source.there = False
     rig.captures = rig.daemon()
     rig.captures.adopt(waiting=True)
@@ -351,7 +369,7 @@ def test_while_the_interface_is_awaited_a_running_capture_goes_on(rig: Rig) -> N
 
 
 def test_while_the_interface_is_awaited_a_dead_recorder_is_no_reason_to_give_up(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     rig.kill()
     rig.source.there = False
     rig.captures = rig.daemon()
@@ -369,7 +387,7 @@ def test_emission_that_nobody_records_is_switched_off(rig: Rig) -> None:
 
 
 def test_the_last_captures_numbers_survive_the_daemon(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     rig.source.emit(10, lost=2)
     rig.captures.stop()
     before = rig.captures.status()
@@ -380,7 +398,7 @@ def test_the_last_captures_numbers_survive_the_daemon(rig: Rig) -> None:
 
 def test_of_several_captures_the_latest_is_shown(rig: Rig) -> None:
     for name in ("old", "new"):
-        rig.captures.start(name)
+        rig.start(name)
         rig.captures.stop()
         rig.utc.pass_s(3600)
     rig.captures = rig.daemon()
@@ -395,7 +413,7 @@ def test_before_any_capture_there_are_only_zeros(rig: Rig) -> None:
 
 
 def test_only_the_streams_own_recorder_is_found(rig: Rig) -> None:
-    rig.captures.start("x")
+    rig.start("x")
     other = rig.store / "streams" / "other"
     other.mkdir()
     assert recorder.find(other) is None

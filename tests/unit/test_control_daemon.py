@@ -96,7 +96,8 @@ class Ended:
         self.datapath_attached = attached
         self.stopped = False
 
-    def capture_stop(self) -> dict[str, Any]:
+    def capture_stop(self, pressed: bool) -> dict[str, Any]:
+        assert not pressed
         self.stopped = True
         return {"message": f"successfully stopped capture [{self.running}]"}
 

@@ -52,8 +52,18 @@ class FakeService:
     def doctor(self) -> Any:
         return self._answer("doctor")
 
-    def capture_start(self, name: str, snaplen: int | None = None) -> Any:
-        return self._answer("capture_start", name, snaplen)
+    def capture_start(self, name: str, **sizes: int | None) -> Any:
+        given = {key: size for key, size in sizes.items() if size is not None}
+        return self._answer("capture_start", name, given)
+
+    def capture_roll(self) -> Any:
+        return self._answer("capture_roll")
+
+    def schedule(self) -> Any:
+        return self._answer("schedule")
+
+    def schedule_put(self, rows: object, revision: int | None) -> Any:
+        return self._answer("schedule_put", rows, revision)
 
     def capture_stop(self) -> Any:
         return self._answer("capture_stop")
@@ -98,15 +108,27 @@ def test_each_verb_arrives(client: Client, service: FakeService) -> None:
     for verb in (client.captures, client.routes, client.datapath, client.doctor):
         verb()
     client.capture_start("x")
-    client.capture_start("x", 96)
+    client.capture_start("x", 96, max_bytes=10**10, max_packets=7, max_seconds=60)
     client.capture_stop()
+    client.capture_roll()
+    client.schedule()
+    client.schedule_put([{"name": "all", "always": True}], 3)
+    client.schedule_put([])
     client.stream_delete("x_20270115_0800-2")
     client.datapath_attach("cap0")
     client.datapath_detach()
     assert service.asked[5:] == [
-        ("capture_start", "x", None),
-        ("capture_start", "x", 96),
+        ("capture_start", "x", {}),
+        (
+            "capture_start",
+            "x",
+            {"snaplen": 96, "max_bytes": 10**10, "max_packets": 7, "max_seconds": 60},
+        ),
         ("capture_stop",),
+        ("capture_roll",),
+        ("schedule",),
+        ("schedule_put", [{"name": "all", "always": True}], 3),
+        ("schedule_put", [], None),
         ("stream_delete", "x_20270115_0800-2"),
         ("datapath_attach", "cap0"),
         ("datapath_detach",),
@@ -208,10 +230,24 @@ def test_a_stranger_is_turned_away_at_the_socket(server: ControlServer, client: 
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"name": 7}, {"name": "x", "snaplen": "96"}, {"name": "x", "snaplen": True}, []]
+    "body",
+    [
+        {},
+        {"name": 7},
+        {"name": "x", "snaplen": "96"},
+        {"name": "x", "snaplen": True},
+        {"name": "x", "max_bytes": "1GB"},
+        [],
+    ],
 )
 def test_a_bad_body_is_named(service: FakeService, body: Any) -> None:
     answer = ask(service, ROOT, "POST", "/capture", json=body)
+    assert (answer.status_code, answer.json["error"]["code"]) == (400, "bad-request")
+
+
+@pytest.mark.parametrize("body", [{}, {"rows": [], "revision": "3"}, []])
+def test_a_bad_schedule_body_is_named(service: FakeService, body: Any) -> None:
+    answer = ask(service, ROOT, "PUT", "/schedule", json=body)
     assert (answer.status_code, answer.json["error"]["code"]) == (400, "bad-request")
 
 

@@ -1,0 +1,70 @@
+"""The streams of the past, as far as captures care: the last one's numbers, words still owed."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from fwdcap.capture import counters, folder, recorder
+from fwdcap.capture.counters import Counters
+from fwdcap.capture.place import Place
+from fwdcap.store import stream_json
+from fwdcap.store.stream_json import StreamJson
+
+log = logging.getLogger(__name__)
+
+
+class Shelf:
+    """Of one store."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._owed: StreamJson | None = None  # last words that a full disk did not take
+        self.last: tuple[StreamJson, Counters] | None = None
+
+    def read(self) -> list[StreamJson]:
+        """Look through the store: the last capture is kept, unfinished ones returned, newest
+        first."""
+        unfinished = []
+        for name in folder.names(self._place.store):
+            words = stream_json.read(self._place.directory(name) / stream_json.FILE)
+            if words is None:
+                continue
+            if words.state == "recording":
+                unfinished.append(words)
+            elif self.last is None or words.started_ns > self.last[0].started_ns:
+                report = recorder.report(self._place.directory(name))
+                self.last = (words, counters.kept(words.counters, report))
+        return sorted(unfinished, key=lambda each: (each.started_ns, each.stream), reverse=True)
+
+    def put(self, words: StreamJson, numbers: Counters, *, owed: bool) -> None:
+        """A capture has ended; `owed`: its last words could not be written. The latest to
+        have begun is the last one."""
+        if self.last is None or self.last[0].started_ns <= words.started_ns:
+            self.last = (words, numbers)
+        if owed:
+            self._owed = words
+
+    def write_owed(self) -> None:
+        """Write what is owed, once there is room for it."""
+        words = self._owed
+        directory = self._place.directory(words.stream) if words else None
+        if words is None or directory is None:
+            return
+        if directory.is_dir():
+            try:
+                stream_json.write(directory / stream_json.FILE, words)
+            except OSError:
+                return  # in a second again
+        self._owed = None
+
+    def note_continued(self, stream: str, by: str) -> None:
+        """Have an ended stream name the one that goes on from it."""
+        path = self._place.directory(stream) / stream_json.FILE
+        words = stream_json.read(path)
+        if words is None:
+            return
+        try:
+            stream_json.write(path, replace(words, continued_by=by))
+        except OSError as error:
+            log.warning("stream.json of %s could not be written: %s", stream, error)

@@ -1,0 +1,78 @@
+"""The numbers of one stream while it grows: its share of what the program counts.
+
+The program counts on through a roll, so a stream's numbers are the program's
+less those at its beginning (`baseline` of stream.json). Looked at every second,
+which is how losses get their times and a roll finds a look on either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fwdcap import abi
+from fwdcap.capture import counters, losses
+from fwdcap.capture.counters import Counters, Emitted
+from fwdcap.capture.losses import Episode
+from fwdcap.store.stream_json import StreamJson
+
+States = Sequence[abi.CpuState]
+
+
+class Tally:
+    """Of one stream."""
+
+    def __init__(self, words: StreamJson) -> None:
+        self.base = Emitted.of(words.baseline)
+        self.episodes = losses.parse(words.losses)
+        self._lost_before = losses.parse_table(words.baseline.get("losses"))
+        self._before = self.base  # the program's counters at the last look
+        self._looked_ns = words.started_ns
+
+    def look(self, states: States, report: abi.Checkpoint | None, utc_ns: int) -> bool:
+        """Take note of what is counted now; says whether there are new losses."""
+        episodes = self._grown(states, report, utc_ns)
+        changed = episodes != self.episodes
+        self.episodes = episodes
+        self._before, self._looked_ns = counters.total(states), utc_ns
+        return changed
+
+    def live(
+        self, states: States, report: abi.Checkpoint | None, utc_ns: int
+    ) -> tuple[Counters, tuple[Episode, ...]]:
+        """What there is to show now; nothing is noted."""
+        numbers = counters.live(counters.total(states).since(self.base), report)
+        return numbers, self._grown(states, report, utc_ns)
+
+    def boundary(self, report: abi.Checkpoint, states: States) -> Emitted:
+        """The program's counters where the stream ended by itself, `states` being a look since."""
+        return counters.boundary(self.base, report, self._before, counters.total(states))
+
+    def baseline(
+        self, end: Emitted, states: States, report: abi.Checkpoint, utc_ns: int
+    ) -> dict[str, Any]:
+        """The `baseline` of the stream that goes on from `end`."""
+        now = losses.look(states, report, self._looked_ns, utc_ns)
+        return {**end.to_dict(), "losses": losses.table_list(now.table)}
+
+    def settle(self, total: Emitted, report: abi.Checkpoint | None, rest: abi.Loss) -> Counters:
+        """A stream that ended with its emission: what nothing explains is `rest`."""
+        own = total.since(self.base)
+        return counters.settled(own, report, rest) if own.seen else counters.reported(report)
+
+    def conclude(self, end: Emitted, report: abi.Checkpoint) -> Counters:
+        """A stream that ended by itself, at `end`."""
+        return counters.concluded(self.base, end, report)
+
+    def final_losses(self, numbers: Counters, words: StreamJson, stopped_ns: int) -> list[Any]:
+        """The `losses` of a stream with those final numbers."""
+        first_ns = numbers.first_loss_ns or words.started_ns
+        last_ns = numbers.last_loss_ns or stopped_ns
+        found = losses.settled(self.episodes, numbers.lost, first_ns, last_ns)
+        return [episode.to_dict() for episode in found]
+
+    def _grown(
+        self, states: States, report: abi.Checkpoint | None, utc_ns: int
+    ) -> tuple[Episode, ...]:
+        now = losses.look(states, report, self._looked_ns, utc_ns)
+        return losses.grown(self.episodes, self._lost_before, now)
