@@ -69,6 +69,8 @@ class Files:
 
     def _file(self, place: int) -> int:
         if place not in self._open or (self.whole and place != self._latest):
+            if place in self._open:  # now the last to be closed for others
+                self._open[place] = self._open.pop(place)
             ahead = _FILES_AHEAD if self.whole else 1
             for number, part in enumerate(self._parts[place : place + ahead], place):
                 if part.count and not part.made and number not in self._open:
