@@ -62,6 +62,12 @@ def _zone(name: str) -> str:
     return name
 
 
+def _ring_count(count: int | Literal["auto"]) -> int | Literal["auto"]:
+    if count != "auto" and not 1 <= count <= abi.MAX_RINGS:
+        raise ValueError
+    return count
+
+
 def _ring_bytes(size: int | Literal["auto"]) -> int | Literal["auto"]:
     if size == "auto":
         return size
@@ -163,11 +169,14 @@ class Store(_Table):
 
 
 class Ring(_Table):
-    """[ring]: the buffer between the data path and the recorder."""
+    """[ring]: the buffers between the data path and the recorder; `bytes` is of each."""
 
     bytes: Annotated[int | Literal["auto"], AfterValidator(_ring_bytes)] = Field(
         default="auto",
         description=f'"auto" or a power of two from {MIN_RING_BYTES} to {MAX_RING_BYTES}',
+    )
+    count: Annotated[int | Literal["auto"], AfterValidator(_ring_count)] = Field(
+        default="auto", description=f'"auto" or a number from 1 to {abi.MAX_RINGS}'
     )
 
 
@@ -271,23 +280,30 @@ def load(path: Path | None, overrides: Mapping[str, str]) -> Settings:
 
 
 def ring_bytes(settings: Settings, memory_bytes: int) -> int:
-    """The size of the ring: a power of two, and thus a multiple of the page size.
+    """The size of each ring: a power of two, and thus a multiple of the page size.
 
-    `auto` is the largest that is at most 1/16 of the machine's memory, within
-    bounds. Raises Invalid where the size asked for is more than half of it.
+    `auto` is the largest with which all rings together take at most 1/16 of the
+    machine's memory, within bounds. Raises Invalid where what is asked for is
+    more than half of it.
     """
-    asked = settings.ring.bytes
+    asked, count = settings.ring.bytes, ring_count(settings)
     if asked == "auto":
-        largest = 1 << max((memory_bytes // 16).bit_length() - 1, 0)
+        largest = 1 << max((memory_bytes // 16 // count).bit_length() - 1, 0)
         return max(MIN_RING_BYTES, min(largest, AUTO_RING_BYTES))
-    if asked > memory_bytes // 2:
+    if asked * count > memory_bytes // 2:
+        times = f" times {count}" if count > 1 else ""
         raise Invalid(
-            f"[ring] bytes is {asked}, more than half of this machine's {memory_bytes} bytes "
-            "of memory.",
+            f"[ring] bytes is {asked}{times}, more than half of this machine's {memory_bytes} "
+            "bytes of memory.",
             code="config-ring-too-large",
             hint='Set a smaller power of two, or "auto".',
         )
     return asked
+
+
+def ring_count(settings: Settings) -> int:
+    """How many rings; `auto` is one (docs/decisions/0009 has the figures)."""
+    return 1 if settings.ring.count == "auto" else settings.ring.count
 
 
 def _read(path: Path) -> dict[str, Any]:

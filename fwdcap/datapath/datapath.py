@@ -35,6 +35,7 @@ class Datapath:
         self._xdp = xdp
         self._unmatched_drop = unmatched_drop
         self._up = True
+        self._unsaid: list[str] = []
         self._slots = self._used_slots()
 
     @classmethod
@@ -44,17 +45,23 @@ class Datapath:
         *,
         xdp: str = "auto",
         ring_bytes: int,
+        ring_count: int = 1,
         unmatched_drop: bool = False,
     ) -> Datapath:
         """Attach to `interface`, or adopt what is pinned and replace its program.
 
-        Raises Unavailable when there is no such interface or no XDP for it,
-        Conflict when another XDP program is attached.
+        `ring_bytes` is the size of each ring. Raises Unavailable when there is no
+        such interface or no XDP for it, Conflict when another XDP program is attached.
         """
         opened, why = objects.attach(
-            interface, xdp=xdp, ring_bytes=ring_bytes, unmatched_drop=unmatched_drop
+            interface,
+            xdp=xdp,
+            ring_bytes=ring_bytes,
+            ring_count=ring_count,
+            unmatched_drop=unmatched_drop,
         )
         datapath = cls(interface, opened, xdp, unmatched_drop)
+        datapath._compare_rings(ring_count, ring_bytes)
         settings.establish(interface, generic=datapath.mode == "generic", why=why or None)
         datapath._mind_next_hops()
         return datapath
@@ -160,23 +167,18 @@ class Datapath:
         ]
 
     def ring_fill(self) -> tuple[int, int]:
-        """Bytes in use and size of the ring, in bytes."""
-        ring = self._objects.maps[objects.RING]
-        page = mmap.PAGESIZE
-        with mmap.mmap(ring.fd, page, prot=mmap.PROT_READ) as consumer:
-            consumed = int.from_bytes(consumer[:8], "little")
-        with mmap.mmap(ring.fd, page, prot=mmap.PROT_READ, offset=page) as producer:
-            produced = int.from_bytes(producer[:8], "little")
-        return produced - consumed, ring.max_entries
+        """Bytes in use and size of all rings together, in bytes."""
+        rings = self._rings()
+        return sum(map(_used_bytes, rings)), sum(ring.max_entries for ring in rings)
 
     # ---- life ----
 
     def tend(self) -> list[str]:
         """Once a second: put back what the kernel lost; returns what to log."""
+        said, self._unsaid = self._unsaid, []
         info = links.interface_info(self.interface)
         if not info:
-            return []
-        said: list[str] = []
+            return said
         if self.ifindex != info.ifindex:
             said.append(self._attach_again())
         if info.up and not self._up:
@@ -203,6 +205,20 @@ class Datapath:
         self.close()
         objects.remove(self.interface)
         return settings.restore(self.interface)
+
+    def _rings(self) -> list[libbpf.Map]:
+        maps = self._objects.maps
+        return [maps[name] for name in objects.ring_names(maps)]
+
+    def _compare_rings(self, count: int, each_bytes: int) -> None:
+        """Have `tend` say so when what is pinned is not what is asked for."""
+        rings = self._rings()
+        kept = (len(rings), rings[0].max_entries)
+        if kept != (count, each_bytes):
+            self._unsaid.append(
+                f"The data path of {self.interface} keeps its {objects.sizes(*kept)}; "
+                f"{objects.sizes(count, each_bytes)} will be made after `fwdcap datapath detach`."
+            )
 
     def _attach_again(self) -> str:
         """The interface was deleted and made again: a new link, the same maps."""
@@ -283,6 +299,16 @@ class Datapath:
             if rule.action == abi.Action.TRANSMIT
         }
         neighbours.keep(ifindex, frozenset(neighbours.next_hops(ways).values()))
+
+
+def _used_bytes(ring: libbpf.Map) -> int:
+    """What is in a ring and not yet released."""
+    page = mmap.PAGESIZE
+    with mmap.mmap(ring.fd, page, prot=mmap.PROT_READ) as consumer:
+        consumed = int.from_bytes(consumer[:8], "little")
+    with mmap.mmap(ring.fd, page, prot=mmap.PROT_READ, offset=page) as producer:
+        produced = int.from_bytes(producer[:8], "little")
+    return produced - consumed
 
 
 def pinned_interfaces() -> list[str]:

@@ -1,4 +1,4 @@
-"""The kernel objects of one capture interface: program, maps, ring, link.
+"""The kernel objects of one capture interface: program, maps, rings, link.
 
 Everything is pinned, so that it outlives this process, and adopted by name the
 next time. The link is made once; a newer program takes its place atomically,
@@ -12,7 +12,8 @@ import contextlib
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from fwdcap.errors import Conflict, FwdcapError, Unavailable
 OBJECT = Path(__file__).parent.parent / "native" / "build" / "fwdcap.bpf.o"
 MAPS = ("rules4", "rule_counters", "reasons", "capture", "cpu_state", "scratches", "rings")
 _PER_CPU = ("cpu_state", "scratches")
-RING = "ring0"
+RING = "ring0"  # the first of ring0, ring1 …
+_RING_NAME = re.compile(r"ring\d+")
 _ZERO = bytes(4)
 _CONTROL_BYTES = ctypes.sizeof(abi.CaptureControl)
 
@@ -48,9 +50,12 @@ class Objects:
 
 
 def load_program(
-    directory: Path, *, ring_bytes: int, unmatched_drop: bool
+    directory: Path, *, ring_bytes: int, ring_count: int = 1, unmatched_drop: bool
 ) -> tuple[libbpf.Object, dict[str, libbpf.Map]]:
-    """Load the program with the maps pinned in `directory`, or pin new ones there."""
+    """Load the program with the maps pinned in `directory`, or pin new ones there.
+
+    `ring_bytes` is the size of each ring; rings that are pinned stay as they are.
+    """
     if not OBJECT.exists():
         raise Unavailable(
             f"The BPF object {OBJECT.name} has not been built.",
@@ -82,7 +87,7 @@ def load_program(
         maps[name] = existing or program.map(name)
         if not existing:
             maps[name].pin(directory / name)
-    maps[RING] = _ring(directory, maps["rings"], ring_bytes)
+    maps |= _rings(directory, maps["rings"], ring_bytes, ring_count)
     return program, maps
 
 
@@ -90,14 +95,52 @@ def _open_map(path: Path) -> libbpf.Map | None:
     return libbpf.open_pinned_map(path) if path.exists() else None
 
 
-def _ring(directory: Path, rings: libbpf.Map, ring_bytes: int) -> libbpf.Map:
-    """The pinned ring, which keeps the size it was made with."""
-    ring = _open_map(directory / RING)
-    if not ring:
-        ring = libbpf.create_map(libbpf.MAP_TYPE_RINGBUF, RING, 0, 0, ring_bytes)
-        ring.pin(directory / RING)
-    rings.put(_ZERO, ring.fd.to_bytes(4, "little"))
-    return ring
+def ring_names(names: Iterable[str]) -> list[str]:
+    """Those that are rings', by number."""
+    return sorted(filter(_RING_NAME.fullmatch, names), key=_ring_number)
+
+
+def _ring_number(name: str) -> int:
+    return int(name.removeprefix("ring"))
+
+
+def _rings(
+    directory: Path, rings: libbpf.Map, ring_bytes: int, ring_count: int
+) -> dict[str, libbpf.Map]:
+    """The pinned rings, which keep the number and size they were made with, or new ones."""
+    names = ring_names(path.name for path in directory.iterdir())
+    if names:
+        found = {name: libbpf.open_pinned_map(directory / name) for name in names}
+    else:
+        found = _new_rings(directory, ring_bytes, ring_count)
+    for name, ring in found.items():
+        rings.put(_ring_number(name).to_bytes(4, "little"), ring.fd.to_bytes(4, "little"))
+    return found
+
+
+def _new_rings(directory: Path, ring_bytes: int, ring_count: int) -> dict[str, libbpf.Map]:
+    """All are made before any is pinned: what is pinned is taken for the whole set."""
+    made: dict[str, libbpf.Map] = {}
+    try:
+        for number in range(ring_count):
+            name = f"ring{number}"
+            made[name] = libbpf.create_map(libbpf.MAP_TYPE_RINGBUF, name, 0, 0, ring_bytes)
+    except OSError as error:
+        for ring in made.values():
+            ring.close()
+        raise Unavailable(
+            f"The kernel refuses {sizes(ring_count, ring_bytes)}: {error.strerror}.",
+            code="no-ring",
+            hint="Set a smaller [ring] bytes or count.",
+        ) from error
+    for name, ring in made.items():
+        ring.pin(directory / name)
+    return made
+
+
+def sizes(count: int, each_bytes: int) -> str:
+    """Rings in words."""
+    return f"{count} ring{'s' if count > 1 else ''} of {each_bytes:,} bytes"
 
 
 def prepare_capture(maps: dict[str, libbpf.Map], mtu: int) -> None:
@@ -105,14 +148,14 @@ def prepare_capture(maps: dict[str, libbpf.Map], mtu: int) -> None:
     control = abi.CaptureControl.from_buffer_copy(
         maps["capture"].get(_ZERO) or bytes(_CONTROL_BYTES)
     )
-    control.nr_rings = 1
+    control.nr_rings = len(ring_names(maps))
     control.ring_bytes = maps[RING].max_entries
     control.interface_mtu = mtu
     maps["capture"].put(_ZERO, bytes(control))
 
 
 def attach(
-    interface: str, *, xdp: str, ring_bytes: int, unmatched_drop: bool
+    interface: str, *, xdp: str, ring_bytes: int, ring_count: int = 1, unmatched_drop: bool
 ) -> tuple[Objects, str]:
     """Attach to an interface, or adopt what is pinned for it.
 
@@ -132,7 +175,7 @@ def attach(
         link_fd = _own_link(directory, info.ifindex)
         _refuse_stranger(interface, info.ifindex, link_fd)
         program, maps = load_program(
-            directory, ring_bytes=ring_bytes, unmatched_drop=unmatched_drop
+            directory, ring_bytes=ring_bytes, ring_count=ring_count, unmatched_drop=unmatched_drop
         )
         with contextlib.closing(program):
             prepare_capture(maps, info.mtu)
@@ -215,7 +258,8 @@ def adopt(interface: str) -> Objects | None:
     directory = pins.generation_directory(interface)
     if not (directory / "link").exists():
         return None
-    maps = {name: libbpf.open_pinned_map(directory / name) for name in (*MAPS, RING)}
+    rings = ring_names(path.name for path in directory.iterdir())
+    maps = {name: libbpf.open_pinned_map(directory / name) for name in (*MAPS, *rings)}
     return Objects(directory, libbpf.open_pin(directory / "link"), maps)
 
 

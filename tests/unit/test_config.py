@@ -97,6 +97,8 @@ def test_overrides_win_over_the_file_and_keep_its_other_keys(file: Path) -> None
         ("ring.bytes", "auto", "auto"),
         ("ring.bytes", '"auto"', "auto"),
         ("ring.bytes", "0x100000", 2**20),
+        ("ring.count", "auto", "auto"),
+        ("ring.count", "4", 4),
         ("interface.name", "ens6", "ens6"),
         ("interface.name", "7", "7"),
         ("interface.name", '"7"', "7"),
@@ -213,6 +215,9 @@ def test_unknown_keys_of_overrides_name_the_flag(file: Path) -> None:
         ("[ring]\nbytes = 0", "[ring] bytes is 0"),
         ("[ring]\nbytes = true", "[ring] bytes is true"),
         ('[ring]\nbytes = "big"', '[ring] bytes is "big"'),
+        ("[ring]\ncount = 0", 'count is 0, but must be "auto" or a number from 1 to 64'),
+        ("[ring]\ncount = 65", "[ring] count is 65"),
+        ("[ring]\ncount = true", "[ring] count is true"),
         ('[web]\nlisten = "8080"', 'listen is "8080", but must be HOST:PORT'),
         ('[web]\nlisten = "h:65536"', '[web] listen is "h:65536"'),
         ('[web]\nlisten = ":80"', '[web] listen is ":80"'),
@@ -295,3 +300,23 @@ def test_ring_size_asked_for_is_taken_unless_it_cannot_fit() -> None:
     assert config.ring_bytes(settings, 2 * GIB) == GIB
     with pytest.raises(Invalid, match="more than half of this machine's"):
         config.ring_bytes(settings, 2 * GIB - 1)
+
+
+@given(st.integers(min_value=1, max_value=2**45), st.integers(min_value=1, max_value=64))
+def test_auto_rings_together_are_at_most_a_sixteenth(memory_bytes: int, count: int) -> None:
+    settings = config.Settings(ring=config.Ring(count=count))
+    size = config.ring_bytes(settings, memory_bytes)
+    assert size & (size - 1) == 0
+    assert size * count * 16 <= memory_bytes or size == config.MIN_RING_BYTES
+    assert config.ring_count(settings) == count
+
+
+def test_rings_asked_for_must_fit_together() -> None:
+    settings = config.Settings(ring=config.Ring(bytes=GIB, count=4))
+    assert config.ring_bytes(settings, 8 * GIB) == GIB
+    with pytest.raises(Invalid, match="1073741824 times 4, more than half"):
+        config.ring_bytes(settings, 8 * GIB - 1)
+
+
+def test_one_ring_unless_asked_for_more() -> None:
+    assert config.ring_count(config.Settings()) == 1
