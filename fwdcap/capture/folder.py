@@ -55,6 +55,8 @@ def make_stream(store: Path, stream: str, accounts: Accounts) -> Path:
     """The new, empty directory of `stream`. Raises DiskFull."""
     directory = streams_directory(store) / stream
     try:
+        if store.is_dir() and not directory.parent.exists():  # removed under our feet
+            prepare(store, accounts)
         require_space(store)
         directory.mkdir(mode=0o700)
         own(directory, accounts.recorder.uid, accounts.web.gid, STREAM_MODE, accounts.recorder)

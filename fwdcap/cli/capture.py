@@ -1,4 +1,4 @@
-"""`fwdcap capture`: start, stop and list captures."""
+"""`fwdcap capture`: start, stop, roll and list captures."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Any
 import click
 
 from fwdcap.cli import output
+from fwdcap.cli.amount import SIZE
 from fwdcap.cli.options import client, common, wants_json
+
+_AT_LEAST_ONE = click.IntRange(min=1)
 
 
 @click.group()
 @common
 def capture() -> None:
-    """Start, stop and list captures."""
+    """Start, stop, roll and list captures."""
 
 
 @capture.command()
@@ -24,9 +27,28 @@ def capture() -> None:
     type=click.IntRange(min=0),
     help="Keep this many bytes of each packet, 0 for all [store.snaplen].",
 )
-def start(name: str, snaplen: int | None) -> None:
-    """Start recording into a new stream called NAME."""
-    output.emit(client().capture_start(name, snaplen), wants_json(), _sentence)
+@click.option("--max-bytes", type=SIZE, metavar="SIZE", help="End at this size, such as 10GB.")
+@click.option("--max-packets", type=_AT_LEAST_ONE, metavar="N", help="End after N packets.")
+@click.option("--max-seconds", type=_AT_LEAST_ONE, metavar="N", help="End after N seconds.")
+def start(
+    name: str,
+    snaplen: int | None,
+    max_bytes: int | None,
+    max_packets: int | None,
+    max_seconds: int | None,
+) -> None:
+    """Start recording into a new stream called NAME.
+
+    With several limits it ends at the first one reached, exactly there.
+    """
+    answer = client().capture_start(
+        name,
+        snaplen,
+        max_bytes=max_bytes,
+        max_packets=max_packets,
+        max_seconds=max_seconds,
+    )
+    output.emit(answer, wants_json(), _sentence)
 
 
 @capture.command()
@@ -34,6 +56,13 @@ def start(name: str, snaplen: int | None) -> None:
 def stop() -> None:
     """Stop the running capture; everything seen so far is kept."""
     output.emit(client().capture_stop(), wants_json(), _sentence)
+
+
+@capture.command()
+@common
+def roll() -> None:
+    """Go on in a new stream, without losing a packet in between."""
+    output.emit(client().capture_roll(), wants_json(), _sentence)
 
 
 @capture.command("list")
@@ -45,7 +74,16 @@ def list_() -> None:
 
 def _sentence(answer: dict[str, Any]) -> str:
     text = str(answer["message"])
-    return f"{text[:1].upper()}{text[1:]}.\nstream  {answer['stream']}"
+    lines = [f"{text[:1].upper()}{text[1:]}."]
+    pairs = [("stream", answer["stream"])]
+    summary = answer.get("summary")
+    if summary is not None:
+        packets, size = output.count(summary["packets"]), output.size(summary["bytes"])
+        pairs += [
+            ("recorded", f"{packets} packets, {size} in {summary['seconds']:,} s"),
+            ("lost", output.losses(summary["lost"])),
+        ]
+    return "\n".join([*lines, output.facts(pairs)])
 
 
 def _listing(answer: dict[str, Any]) -> str:
@@ -54,7 +92,7 @@ def _listing(answer: dict[str, Any]) -> str:
         return "The store holds no capture yet. Start one with `fwdcap capture start NAME`."
     zone = answer.get("zone", "UTC")
     return output.table(
-        ("STREAM", "STATE", "STARTED", "PACKETS", "SIZE", "LOST"),
+        ("STREAM", "STATE", "STARTED", "PACKETS", "SIZE", "LOST", "ENDED"),
         [
             (
                 item["stream"],
@@ -63,8 +101,17 @@ def _listing(answer: dict[str, Any]) -> str:
                 output.count(item["packets"]),
                 output.size(item["size_bytes"]),
                 output.count(item["lost"]),
+                _ended(item),
             )
             for item in captures
         ],
         right=(3, 4, 5),
     )
+
+
+def _ended(item: dict[str, Any]) -> str:
+    """How it ended, in a word or two; empty while it records."""
+    ended = item.get("ended") or ""
+    if item.get("continued_by"):
+        return f"{ended}, goes on in {item['continued_by']}"
+    return ended

@@ -22,6 +22,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("fwdcap.cli.status", "status"),
     "route": ("fwdcap.cli.route", "route"),
     "capture": ("fwdcap.cli.capture", "capture"),
+    "schedule": ("fwdcap.cli.schedule", "schedule"),
     "datapath": ("fwdcap.cli.datapath", "datapath"),
     "doctor": ("fwdcap.cli.doctor", "doctor"),
     "stream": ("fwdcap.cli.stream", "stream"),

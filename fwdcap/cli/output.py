@@ -6,7 +6,7 @@ Pure but for `emit`, which writes. Nothing here asks anyone for anything.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -67,3 +67,18 @@ def moment(time_ns: int | None, zone: str = "UTC") -> str:
     except (ZoneInfoNotFoundError, ValueError):
         place = ZoneInfo("UTC")
     return datetime.fromtimestamp(time_ns // 1_000_000_000, place).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def losses(lost: Mapping[str, int]) -> str:
+    """Records lost by reason: "12 ring-full, 3 disk", or none."""
+    return ", ".join(f"{count(n)} {reason}" for reason, n in lost.items() if n) or "none"
+
+
+def episodes(items: Sequence[Mapping[str, Any]], zone: str) -> list[str]:
+    """When losses were, a line each, the latest last."""
+    return [
+        f"{count(item['records'])} {item['reason']}"
+        + (f", ring {item['ring']}" if item["ring"] is not None else "")
+        + f", {moment(item['first_ns'], zone)} to {moment(item['last_ns'], zone)[11:]}"
+        for item in items
+    ]

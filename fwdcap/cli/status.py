@@ -9,6 +9,8 @@ import click
 from fwdcap.cli import output
 from fwdcap.cli.options import client, common, wants_json
 
+_EPISODES = 5  # losses shown on one screen; --json has them all
+
 
 @click.command()
 @common
@@ -64,12 +66,15 @@ def _capture(capture: dict[str, Any], zone: str) -> list[tuple[str, str]]:
     else:
         state = f"idle; last [{capture['name']}] until {output.moment(capture['stopped_ns'], zone)}"
     recorded = output.count(capture["committed_records"])
-    lost = [f"{output.count(n)} {reason}" for reason, n in capture["lost"].items() if n]
+    lost = output.episodes(capture.get("losses", ()), zone)
     pairs = [
         ("capture", f"[{capture['name']}] {state}" if capture["active"] else state),
         ("recorded", f"{recorded} records, {output.size(capture['committed_bytes'])}"),
-        ("lost", ", ".join(lost) or "none"),
+        ("lost", output.losses(capture["lost"])),
+        *(("", line) for line in lost[-_EPISODES:]),
     ]
+    if capture.get("caps"):
+        pairs.insert(1, ("ends at", _caps(capture["caps"])))
     if capture["active"]:
         rate = f"{output.count(capture['pps'])} records/s, {output.count(capture['bps'])} bit/s"
         pairs.append(("rate", f"{rate}, {output.size(capture['pending_bytes'])} pending"))
@@ -78,6 +83,11 @@ def _capture(capture: dict[str, Any], zone: str) -> list[tuple[str, str]]:
     if capture["message"]:
         pairs.append(("note", capture["message"]))
     return pairs
+
+
+def _caps(caps: dict[str, int]) -> str:
+    words = {"max_bytes": "bytes", "max_packets": "packets", "max_seconds": "seconds"}
+    return ", ".join(f"{output.count(value)} {words[name]}" for name, value in caps.items())
 
 
 def _store(store: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -168,18 +169,19 @@ def test_a_capture_keeps_the_route_table(make: Make, tmp_path: Path) -> None:
     assert daemon.capture_stop()["message"] == "successfully stopped capture [x]"
 
 
-def test_a_stream_is_deleted_once_it_is_not_recorded(make: Make, tmp_path: Path) -> None:
+def test_a_stream_is_deleted_once_it_is_not_recorded(make: Make, clock: Clock) -> None:
+    clock.ns = time.time_ns()  # how long its name is held goes by the times of files
     daemon = make()
     daemon.start()
-    daemon.capture_start("x")
+    stream = daemon.capture_start("x")["stream"]
     with pytest.raises(Conflict, match="being recorded"):
-        daemon.stream_delete(STREAM)
+        daemon.stream_delete(stream)
     daemon.capture_stop()
-    assert daemon.stream_delete(STREAM)["message"] == f"deleted stream [{STREAM}]"
+    assert daemon.stream_delete(stream)["message"] == f"deleted stream [{stream}]"
     assert daemon.captures()["captures"] == []
     with pytest.raises(NotFound):
-        daemon.stream_delete(STREAM)
-    assert daemon.capture_start("x")["stream"] == f"{STREAM}-2"  # its name is still held
+        daemon.stream_delete(stream)
+    assert daemon.capture_start("x")["stream"] == f"{stream}-2"  # its name is still held
 
 
 def test_what_housekeeping_has_to_say_is_a_warning(make: Make, tmp_path: Path) -> None:
