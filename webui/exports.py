@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from threading import BoundedSemaphore, Lock
+from threading import Lock
 
 from flask import Response, request
 from werkzeug.datastructures import Headers
@@ -30,23 +30,36 @@ class Exports:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._free = BoundedSemaphore(most)
+        self._lock = Lock()
+        self._running = 0
+
+    @property
+    def running(self) -> int:
+        """How many there are now."""
+        return self._running
 
     def open(
         self, root: Path, streams: Sequence[str], export: Export, gone: Callable[[], bool]
     ) -> Body:
         """Begins one; raises NotFound, Invalid, and Unavailable where there are too many."""
-        if not self._free.acquire(blocking=False):
+        with self._lock:
+            full = self._running >= self._most
+            self._running += not full
+        if full:
             raise Unavailable(
                 f"{self._most} filtered downloads run already, which is the most at a time.",
                 code="too-many-exports",
                 hint="Try again when one of them has ended; unfiltered downloads need not wait.",
             )
         try:
-            return Body(open_exports(root, streams, export), gone, self._free.release)
+            return Body(open_exports(root, streams, export), gone, self._end)
         except BaseException:
-            self._free.release()
+            self._end()
             raise
+
+    def _end(self) -> None:
+        with self._lock:
+            self._running -= 1
 
 
 class Body:

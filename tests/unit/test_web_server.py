@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Thread
@@ -15,7 +16,10 @@ from store_builder import Packet, StreamBuilder, packets
 from waitress import wasyncore
 from web_fakes import PASSWORD, Site, make_site
 
+from fwdcap.errors import Unavailable
 from webui import __main__ as server
+from webui.channel import STEP_BYTES, TURN_BYTES, FairChannel
+from webui.exports import MOST
 
 pytestmark = pytest.mark.unit
 
@@ -89,9 +93,16 @@ def test_bytes_arrive_as_they_are_stored_by_whole_and_by_range(site: Site) -> No
         assert (status, headers["content-length"], body) == (200, str(len(whole)), b"")
 
 
-def test_slow_clients_hold_no_worker(site: Site) -> None:
+URLS = (
+    f"/pcap/single?StreamName={STREAM}&",
+    f"/pcap/splittime?StreamName={STREAM}&Start=0&Stop=2434799736000000000ULL&",
+    "/pcap/timerange?TSBegin=0&TSEnd=2434799736000000000",
+)
+
+
+@pytest.mark.parametrize("url", URLS, ids=["single", "splittime", "timerange"])
+def test_slow_clients_hold_no_worker(site: Site, url: str) -> None:
     whole = large(site.store).single()
-    url = f"/pcap/single?StreamName={STREAM}&"
     with served(site) as port:
         slow = [ask(port, url) for _ in range(server.THREADS // 2)]
         slow += [ask(port, url, "Range: bytes=5-") for _ in range(server.THREADS)]
@@ -103,6 +114,160 @@ def test_slow_clients_hold_no_worker(site: Site) -> None:
         assert first.endswith(whole[-100:])
         for asking in slow:
             asking.close()
+
+
+def test_a_long_listing_holds_no_worker_and_has_its_length(site: Site) -> None:
+    large(site.store)
+    url = f"/plain/split?StreamName={STREAM}&StreamView=split_1MB"
+    with served(site) as port:
+        slow = [ask(port, url) for _ in range(server.THREADS * 2)]
+        assert answer(ask(port, "/healthz"))[0] == 200
+        for asking in slow:
+            status, headers, body = answer(asking)
+            assert (status, int(headers["content-length"])) == (200, len(body))
+            assert body.count(b"\n") > 20
+
+
+def unchunked(raw: bytes) -> tuple[bytes, bool]:
+    """The body of a chunked transfer, and whether its last chunk came."""
+    chunks, at = [], 0
+    while at < len(raw):
+        begin = raw.index(b"\r\n", at) + 2
+        length = int(raw[at:begin], 16)
+        if length == 0:
+            return b"".join(chunks), True
+        chunks.append(raw[begin : begin + length])
+        at = begin + length + 2
+    return b"".join(chunks), False
+
+
+def test_a_filtered_download_is_chunked_and_whole(site: Site) -> None:
+    whole = large(site.store).single()
+    with served(site) as port:
+        status, headers, body = answer(ask(port, f"{URLS[0]}FilterBPF=len%20>%200"))
+    assert (status, headers["transfer-encoding"]) == (200, "chunked")
+    assert "content-length" not in headers
+    assert unchunked(body) == (whole, True)
+
+
+def test_a_filtered_download_that_breaks_off_lacks_its_last_chunk(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large(site.store)
+    reads = iter([b"some"])
+
+    def read(process: object, size: int) -> bytes:
+        found = next(reads, None)
+        if found is None:
+            raise Unavailable("The export broke off: x.", code="export-failed")
+        return found
+
+    monkeypatch.setattr("fwdcap.store.export.ExportProcess.read", read)
+    with served(site) as port:
+        status, _, body = answer(ask(port, f"{URLS[0]}FilterTCP=true"))
+        assert (status, unchunked(body)) == (200, (b"some", False))
+        assert answer(ask(port, "/healthz"))[0] == 200
+
+
+def scans(site: Site) -> list[int]:
+    """Processes that read this store for a filtered download."""
+    return [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cwd")
+        if (path.exists() and path.resolve() == site.store / "streams")
+    ]
+
+
+def test_slow_filtered_clients_leave_workers_and_end_with_their_process(site: Site) -> None:
+    large(site.store)
+    url = f"{URLS[0]}FilterBPF=len%20>%200"
+    with served(site) as port:
+        slow = [ask(port, url) for _ in range(MOST)]
+        for asking in slow:
+            assert asking.recv(1) == b"H"
+        refused, headers, _ = answer(ask(port, url))
+        assert (refused, headers["retry-after"]) == (503, "10")
+        for _ in range(server.THREADS):
+            assert answer(ask(port, "/plain/list"))[0] == 200
+        assert len(scans(site)) == MOST
+        for asking in slow:
+            asking.close()
+        wait_until(lambda: not scans(site))
+        assert answer(ask(port, f"{URLS[0]}FilterIGMP=true"))[0] == 200
+
+
+def test_a_client_that_leaves_a_search_without_a_match_ends_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large(site.store)
+    monkeypatch.setattr("webui.exports.LOOK_S", 0.05)
+    monkeypatch.setattr("fwdcap.store.export.ExportProcess.ready", never_ready)
+    with served(site) as port:
+        exports = site.app.extensions["fwdcap"].exports
+        asking = ask(port, f"{URLS[0]}FilterIGMP=true")
+        wait_until(lambda: exports.running == 1)
+        asking.close()
+        wait_until(lambda: exports.running == 0)
+
+
+def never_ready(process: object, timeout_s: float) -> bool:
+    """A search that goes on and on."""
+    time.sleep(timeout_s)
+    return False
+
+
+def test_a_client_that_takes_nothing_is_let_go_in_the_end(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large(site.store)
+    monkeypatch.setattr(server, "PATIENCE_S", 1)
+    with served(site) as port:
+        for url in (URLS[0], f"{URLS[0]}FilterBPF=len%20>%200"):
+            with closing(ask(port, url)) as asking:
+                assert asking.recv(1) == b"H"
+                wait_until(lambda: not connected(port))
+        wait_until(lambda: not scans(site))
+
+
+def connected(port: int) -> bool:
+    """Whether the server has a connection left."""
+    listed = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    states = [line.split()[3] for line in listed if line.split()[1].endswith(f":{int(port):04X}")]
+    return "01" in states
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_connection_gives_way_after_its_turn(site: Site) -> None:
+    """However fast its client is: what one takes in a turn is bounded."""
+    near, far = socket.socketpair()
+    waitress = server.make_server(site.app, "127.0.0.1:0")
+    listening = next(each for each in waitress._map.values() if hasattr(each, "channel_class"))
+    try:
+        assert listening.channel_class is FairChannel
+        channel = FairChannel(listening, near, ("x", 0), listening.adj, map={})
+        taking = Thread(target=lambda: [None for _ in iter(lambda: far.recv(1 << 20), b"")])
+        taking.start()
+        assert channel.sendbuf_len <= STEP_BYTES
+        block = bytes(STEP_BYTES)
+        for _ in range(3):  # in each turn some bytes, then none, whatever the socket would take
+            sent, said = 0, 1
+            channel._turn_bytes = 0
+            while said or sent < TURN_BYTES:
+                said = channel.send(block, do_close=False)
+                sent += said
+            assert TURN_BYTES <= sent < TURN_BYTES + STEP_BYTES
+        channel.handle_close()
+        taking.join(20)
+    finally:
+        far.close()
+        wasyncore.close_all(waitress._map)
+        waitress.task_dispatcher.shutdown()
 
 
 @pytest.mark.parametrize("gone", ["deleted", "shortened"])
