@@ -31,7 +31,15 @@ class Control(Protocol):
 
     def status(self) -> Body: ...
 
-    def capture_start(self, name: str, snaplen: int | None = None) -> Body: ...
+    def capture_start(
+        self,
+        name: str,
+        snaplen: int | None = None,
+        *,
+        max_bytes: int | None = None,
+        max_packets: int | None = None,
+        max_seconds: int | None = None,
+    ) -> Body: ...
 
     def capture_stop(self) -> Body: ...
 
@@ -61,10 +69,13 @@ class Daemon:
             raise answer
         return answer
 
-    def capture_start(self, name: str, snaplen: int | None = None) -> Body:
-        """Starts a capture; raises Invalid, Conflict, DiskFull or Unavailable."""
+    def capture_start(self, name: str, snaplen: int | None = None, **caps: int) -> Body:
+        """Starts a capture, `caps` as control.client names them.
+
+        Raises Invalid, Conflict, DiskFull or Unavailable.
+        """
         try:
-            return self._ask(lambda: self._control.capture_start(name, snaplen))
+            return self._ask(lambda: self._control.capture_start(name, snaplen, **caps))
         finally:
             self._forget()
 

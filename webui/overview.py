@@ -9,7 +9,7 @@ worded twice. `layout` changes when a page needs other rows, not other numbers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any
@@ -112,7 +112,7 @@ def of_status(now: Body, zone: tzinfo) -> Overview:
     states: dict[str, str] = {}
     _forwarding(now, values, states)
     _recording(now, zone, values, states)
-    _losses(capture, values, states)
+    _losses(capture, zone, values, states)
     _numbers(now, values)
     routes = tuple(_route(route, values, states) for route in now["routes"])
     return Overview(
@@ -159,14 +159,20 @@ def _recording(now: Body, zone: tzinfo, values: dict[str, str], states: dict[str
     values["capture.started"] = f"{local(started_ns, zone):%Y-%m-%d %H:%M:%S}" if started_ns else ""
     values["mark.name"], values["mark.elapsed"] = capture["name"] or "", elapsed
     said = capture.get("message") or ""
-    if active and recorder != "running":
+    if active and recorder == "stopping":
+        told = ("Stopping", said, "warn")
+    elif active and recorder != "running":
         told = ("Recording interrupted", said or f"The recorder is {recorder}.", "bad")
     elif active and not any(route["enabled"] and route["modes"] for route in now["routes"]):
         told = ("Recording nothing", "No enabled route has a mode.", "warn")
+    elif active and said:
+        told = ("Recording", said, "warn")
     elif active:
         told = ("Recording", f"{capture['name']}, for {elapsed}", "good")
     elif recorder == "failed":
         told = ("Not recording", said or "The last capture ended by an error.", "bad")
+    elif said:
+        told = ("Not recording", f"{said[:1].upper()}{said[1:].rstrip('.')}.", "idle")
     elif capture["stream"]:
         told = ("Not recording", f"Last capture: {capture['name']}, {elapsed} long", "idle")
     else:
@@ -174,10 +180,10 @@ def _recording(now: Body, zone: tzinfo, values: dict[str, str], states: dict[str
     values["recording.headline"], values["recording.detail"], states["recording"] = told
 
 
-def _losses(capture: Body, values: dict[str, str], states: dict[str, str]) -> None:
+def _losses(capture: Body, zone: tzinfo, values: dict[str, str], states: dict[str, str]) -> None:
     lost, which = capture["lost_records"], "this" if capture["active"] else "the last"
     if lost:
-        why = losses(capture["lost"])
+        why = losses(capture["lost"]) + _when(capture.get("losses") or (), zone)
         told = (f"{number(lost)} lost", f"In {which} capture: {why}.", "bad")
     elif capture["stream"]:
         told = ("Nothing lost", f"Every record of {which} capture is kept.", "good")
@@ -186,6 +192,16 @@ def _losses(capture: Body, values: dict[str, str], states: dict[str, str]) -> No
     values["lost.headline"], values["lost.detail"], states["lost"] = told
     values["capture.lost"] = number(lost)
     states["capture.lost"] = "bad" if lost else "idle"
+
+
+def _when(episodes: Sequence[Body], zone: tzinfo) -> str:
+    """From the first loss to the last, as the end of a sentence."""
+    if not episodes:
+        return ""
+    first = local(min(episode["first_ns"] for episode in episodes), zone)
+    last = local(max(episode["last_ns"] for episode in episodes), zone)
+    day = "" if first.date() == last.date() else "%Y-%m-%d "
+    return f", {first:%Y-%m-%d %H:%M:%S} to {last.strftime(f'{day}%H:%M:%S')}"
 
 
 def _numbers(now: Body, values: dict[str, str]) -> None:

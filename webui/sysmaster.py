@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response
 
-from fwdcap import abi
+from fwdcap import abi, amounts
 from fwdcap.store.names import check_name
 from fwdcap.store.times import NS, days_hours_minutes
 from webui import problems
@@ -16,7 +17,8 @@ from webui.query import parameters, whole_number
 
 blueprint = Blueprint("sysmaster", __name__, url_prefix="/sysmaster")
 
-LATER = ("MaxSeconds", "MaxBytes", "MaxPackets")
+CAPS = ("MaxSeconds", "MaxPackets", "MaxBytes")
+_MOST = 2**63 - 1
 
 
 @blueprint.get("/status")
@@ -32,10 +34,10 @@ def status() -> Response:
 @changes
 def capture_start() -> Response:
     """Starts a capture of the name in StreamName."""
-    given = parameters(("StreamName", "Snaplen"), later=LATER)
+    given = parameters(("StreamName", "Snaplen", *CAPS))
     name = check_name(given.get("StreamName", ""))
     snaplen = whole_number(given, "Snaplen", abi.PCAP_SNAPLEN)
-    return _done(context().daemon.capture_start(name, snaplen))
+    return _done(context().daemon.capture_start(name, snaplen, **_caps(given)))
 
 
 @blueprint.get("/capture_stop")
@@ -44,6 +46,16 @@ def capture_stop() -> Response:
     """Stops the running capture, whoever started it."""
     parameters()
     return _done(context().daemon.capture_stop())
+
+
+def _caps(given: Mapping[str, str]) -> dict[str, int]:
+    """The limits asked for, by fwdcapd's names; a size may have a unit. Raises Invalid."""
+    found = {
+        "max_seconds": whole_number(given, "MaxSeconds", _MOST),
+        "max_packets": whole_number(given, "MaxPackets", _MOST),
+        "max_bytes": amounts.size(given["MaxBytes"]).bytes if "MaxBytes" in given else None,
+    }
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _done(answer: dict[str, Any]) -> Response:

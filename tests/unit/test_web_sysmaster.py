@@ -109,6 +109,13 @@ def test_slips_of_existing_scripts_are_understood(site: Site, query: str) -> Non
     assert site.control.asked == [("start", "x", 128)]
 
 
+def test_limits_reach_the_daemon(site: Site) -> None:
+    query = "StreamName=x&Snaplen=128&MaxSeconds=60&MaxBytes=10GB&MaxPackets=7"
+    assert site.get(f"{START}?{query}").json["Status"] is True
+    caps = {"max_seconds": 60, "max_packets": 7, "max_bytes": 10**10}
+    assert site.control.asked == [("start", "x", 128, caps)]
+
+
 @pytest.mark.parametrize(
     ("query", "said"),
     [
@@ -130,9 +137,9 @@ def test_slips_of_existing_scripts_are_understood(site: Site, query: str) -> Non
         ("StreamName=a&Snaplen=", "Snaplen"),
         ("StreamName=a&Colour=red", "'Colour' is not known"),
         ("StreamName=a&streamname=b", "'streamname' is not known"),
-        ("StreamName=a&MaxSeconds=1", "MaxSeconds is not supported by this version"),
-        ("StreamName=a&MaxBytes=1", "MaxBytes is not supported by this version"),
-        ("StreamName=a&MaxPackets=1", "MaxPackets is not supported by this version"),
+        ("StreamName=a&MaxSeconds=1h", "MaxSeconds='1h' is not a whole number"),
+        ("StreamName=a&MaxPackets=-1", "MaxPackets='-1' is not a whole number"),
+        ("StreamName=a&MaxBytes=10%20parsecs", "'10 parsecs' is no size"),
     ],
 )
 def test_start_refuses_and_says_why(site: Site, query: str, said: str) -> None:

@@ -114,8 +114,10 @@ class FakeControl:
             raise self.refusal
         return copy.deepcopy(self.now)
 
-    def capture_start(self, name: str, snaplen: int | None = None) -> dict[str, Any]:
-        self.asked.append(("start", name, snaplen))
+    def capture_start(
+        self, name: str, snaplen: int | None = None, **caps: int | None
+    ) -> dict[str, Any]:
+        self.asked.append(("start", name, snaplen, caps) if caps else ("start", name, snaplen))
         if self.refusal is not None:
             raise self.refusal
         if self.now["capture"]["active"]:
