@@ -15,7 +15,7 @@ from fwdcap.store.listing import open_splits
 from fwdcap.store.names import not_found
 from fwdcap.store.stream import StreamInfo, list_streams, read_stream
 from fwdcap.store.times import asctime
-from fwdcap.store.views import VIEWS, Split, split_name, view_named
+from fwdcap.store.views import VIEWS, Split, split_names, view_named
 from webui.context import context
 from webui.query import parameters, required
 from webui.sending import send_text
@@ -74,15 +74,12 @@ def split_link(stream: str, view: str) -> str:
     return f"/plain/split?StreamName={stream}&StreamView={view}"
 
 
-def split_row(stream: str, split: Split, zone: tzinfo) -> str:
-    """A split's row; `Size Bytes` is what its URL sends."""
-    return (
-        f"{split_name(split.start_ns, zone)},{split.size_bytes},{split.packets},"
-        f"/pcap/splittime?StreamName={stream}&Start={split.start_ns}ULL&Stop={split.stop_ns}ULL\n"
-    )
-
-
 def _split_rows(stream: str, rows: Iterator[Split], zone: tzinfo) -> Iterator[str]:
+    """`Size Bytes` is what a row's URL sends."""
+    name = split_names(zone)
     yield SPLIT_HEADING
-    for each in rows:
-        yield split_row(stream, each, zone)
+    for start_ns, stop_ns, packets, size_bytes in rows:
+        yield (
+            f"{name(start_ns)},{size_bytes},{packets},"
+            f"/pcap/splittime?StreamName={stream}&Start={start_ns}ULL&Stop={stop_ns}ULL\n"
+        )

@@ -10,7 +10,7 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Literal, NamedTuple, Protocol
@@ -114,6 +114,25 @@ def split_name(start_ns: int, zone: tzinfo) -> str:
     """What a split is called: its start in `zone`, `YYYYMMDD_HH:MM:SS.mmm.uuu.nnn`."""
     digits = f"{start_ns % NS:09}"
     return f"{local(start_ns, zone):%Y%m%d_%H:%M:%S}.{digits[:3]}.{digits[3:6]}.{digits[6:]}"
+
+
+def split_names(zone: tzinfo) -> Callable[[int], str]:
+    """`split_name` for many splits in order: asks the calendar once a minute."""
+    known, prefix = -1, ""
+
+    def name(start_ns: int) -> str:
+        nonlocal known, prefix
+        minute, within_ns = divmod(start_ns, 60 * NS)
+        if minute != known:
+            moment = local(minute * 60 * NS, zone)
+            # A zone may once have been seconds away from UTC; its minutes are not ours.
+            known, prefix = minute, "" if moment.second else f"{moment:%Y%m%d_%H:%M:}"
+        if not prefix:
+            return split_name(start_ns, zone)
+        digits = f"{within_ns:011}"
+        return f"{prefix}{digits[:2]}.{digits[2:5]}.{digits[5:8]}.{digits[8:]}"
+
+    return name
 
 
 def _split(opened: Entry, stop_ns: int, packets: int, size: int) -> Split:

@@ -18,7 +18,16 @@ from fwdcap.store.download import open_range
 from fwdcap.store.indexer import Totals
 from fwdcap.store.listing import open_splits
 from fwdcap.store.times import zone_of
-from fwdcap.store.views import VIEWS, Entry, Split, View, split_name, splits, view_named
+from fwdcap.store.views import (
+    VIEWS,
+    Entry,
+    Split,
+    View,
+    split_name,
+    split_names,
+    splits,
+    view_named,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -218,3 +227,13 @@ def test_no_such_stream_is_said_before_the_first_row(tmp_path: Path) -> None:
     for stream in ("none", "empty", "../x"):
         with pytest.raises(NotFound):
             open_splits(tmp_path, stream, VIEWS[0])
+
+
+@given(
+    starts=st.lists(st.integers(0, 1 << 62), min_size=1, max_size=20),
+    zone=st.sampled_from(["UTC", "Asia/Tokyo", "America/St_Johns", "Africa/Monrovia"]),
+)
+def test_names_of_many_are_the_names_of_each(starts: list[int], zone: str) -> None:
+    close = [start + step for start in starts for step in (0, NS, 59 * NS, 60 * NS)]
+    many = split_names(zone_of(zone))
+    assert [many(ns) for ns in close] == [split_name(ns, zone_of(zone)) for ns in close]
