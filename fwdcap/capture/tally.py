@@ -7,6 +7,7 @@ which is how losses get their times and a roll finds a look on either side.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,11 @@ from fwdcap.capture.losses import Episode
 from fwdcap.store.stream_json import StreamJson
 
 States = Sequence[abi.CpuState]
+_LOOKS = 120  # seconds: a stream that rolled may have to wait for the next one's beginning
+
+
+def _seen(look: Emitted) -> int:
+    return look.seen
 
 
 class Tally:
@@ -26,7 +32,7 @@ class Tally:
         self.base = Emitted.of(words.baseline)
         self.episodes = losses.parse(words.losses)
         self._lost_before = losses.parse_table(words.baseline.get("losses"))
-        self._before = self.base  # the program's counters at the last look
+        self._looks: deque[Emitted] = deque([self.base], maxlen=_LOOKS)
         self._looked_ns = words.started_ns
 
     def look(self, states: States, report: abi.Checkpoint | None, utc_ns: int) -> bool:
@@ -34,7 +40,8 @@ class Tally:
         episodes = self._grown(states, report, utc_ns)
         changed = episodes != self.episodes
         self.episodes = episodes
-        self._before, self._looked_ns = counters.total(states), utc_ns
+        self._looks.append(counters.total(states))
+        self._looked_ns = utc_ns
         return changed
 
     def live(
@@ -45,8 +52,15 @@ class Tally:
         return numbers, self._grown(states, report, utc_ns)
 
     def boundary(self, report: abi.Checkpoint, states: States) -> Emitted:
-        """The program's counters where the stream ended by itself, `states` being a look since."""
-        return counters.boundary(self.base, report, self._before, counters.total(states))
+        """The program's counters where the stream ended by itself, `states` being a look since.
+
+        Taken from the looks on either side of that moment.
+        """
+        looks = [*self._looks, counters.total(states)]
+        seen = self.base.seen + int(report.packets) + sum(report.lost_records)
+        before = max((look for look in looks if look.seen <= seen), key=_seen, default=self.base)
+        after = min((look for look in looks if look.seen >= seen), key=_seen, default=looks[-1])
+        return counters.boundary(self.base, report, before, after)
 
     def baseline(
         self, end: Emitted, states: States, report: abi.Checkpoint, utc_ns: int
