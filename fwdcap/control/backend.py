@@ -67,8 +67,10 @@ class Backend(Protocol):
     """How data paths are come by, and what is known of interfaces."""
 
     def attach(
-        self, interface: str, *, xdp: str, ring_bytes: int, unmatched_drop: bool
+        self, interface: str, *, xdp: str, ring_bytes: int, ring_count: int, unmatched_drop: bool
     ) -> DataPath: ...
+    def clear_away(self, interface: str) -> list[str] | None: ...
+    def directory(self, interface: str) -> Path: ...
     def open(self, interface: str) -> DataPath | None: ...
     def pinned(self) -> list[str]: ...
     def info(self, interface: str) -> Interface | None: ...
@@ -81,13 +83,27 @@ class _Real:
     """The machine itself."""
 
     def attach(
-        self, interface: str, *, xdp: str, ring_bytes: int, unmatched_drop: bool
+        self, interface: str, *, xdp: str, ring_bytes: int, ring_count: int, unmatched_drop: bool
     ) -> DataPath:
         from fwdcap.datapath.datapath import Datapath
 
         return Datapath.attach(
-            interface, xdp=xdp, ring_bytes=ring_bytes, unmatched_drop=unmatched_drop
+            interface,
+            xdp=xdp,
+            ring_bytes=ring_bytes,
+            ring_count=ring_count,
+            unmatched_drop=unmatched_drop,
         )
+
+    def clear_away(self, interface: str) -> list[str] | None:
+        from fwdcap.datapath import datapath
+
+        return datapath.clear_away(interface)
+
+    def directory(self, interface: str) -> Path:
+        from fwdcap.datapath import pins
+
+        return pins.interface_directory(interface)
 
     def open(self, interface: str) -> DataPath | None:
         from fwdcap.datapath.datapath import Datapath

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from fwdcap import abi
-from fwdcap.config import Settings, ring_bytes
+from fwdcap.config import Settings, ring_bytes, ring_count
 from fwdcap.control.backend import Backend, DataPath, Interface
 from fwdcap.errors import Conflict, NotFound, Unavailable
 from fwdcap.routes.model import Rule, RuleKey
@@ -80,12 +80,19 @@ class Kernel:
         with self._lock:
             if self._backend.info(interface) is None:
                 raise missing(interface)
-            path = self._backend.attach(
-                interface,
-                xdp=self._settings.interface.xdp,
-                ring_bytes=ring_bytes(self._settings, memory_bytes()),
-                unmatched_drop=self._settings.interface.unmatched == "drop",
-            )
+            # Before anything is touched: what is attached may be another daemon's.
+            taken = claim(self._backend.directory(interface), interface)
+            try:
+                path = self._backend.attach(
+                    interface,
+                    xdp=self._settings.interface.xdp,
+                    ring_bytes=ring_bytes(self._settings, memory_bytes()),
+                    ring_count=ring_count(self._settings),
+                    unmatched_drop=self._settings.interface.unmatched == "drop",
+                )
+            finally:
+                if taken is not None:
+                    os.close(taken)
             self._hold(path)
 
     def open(self, interface: str) -> bool:
@@ -118,7 +125,11 @@ class Kernel:
     def tend(self) -> list[str]:
         """Every second: the data path puts back what the kernel lost."""
         with self._lock:
-            return self._path.tend() if self._path is not None else []
+            if self._path is None:
+                return []
+            said = self._path.tend()
+            self.interface = self._path.interface  # it may have a new name
+            return said
 
     def apply(self, want: Table, names: Mapping[int, str]) -> tuple[str, ...]:
         """Make the rules those of `want`; returns the names of routes that were touched."""

@@ -59,11 +59,7 @@ class Offline:
         holder = Kernel(self._settings, self._backend)
         try:
             if not holder.open(name):
-                raise NotFound(
-                    f"No data path is pinned for interface {name}.",
-                    code="not-attached",
-                    hint="`fwdcap datapath show` lists those there are.",
-                )
+                return self._clear_away(name)
             if holder.capture_active():
                 raise Conflict(
                     f"A capture still records what passes {name}.",
@@ -74,6 +70,18 @@ class Offline:
         finally:
             holder.close()
         message = f"detached from {name}, nothing is forwarded any more"
+        return {"interface": name, "message": message, "lines": lines}
+
+    def _clear_away(self, name: str) -> Body:
+        """What an attach or detach that was cut short left behind."""
+        lines = self._backend.clear_away(name)
+        if lines is None:
+            raise NotFound(
+                f"No data path is pinned for interface {name}.",
+                code="not-attached",
+                hint="`fwdcap datapath show` lists those there are.",
+            )
+        message = f"removed what was left of a data path of {name}"
         return {"interface": name, "message": message, "lines": lines}
 
     def doctor(self) -> Body:

@@ -398,6 +398,9 @@ def _said(part: Callable[[], list[str]]) -> list[str]:
         return part()
     except (FwdcapError, OSError) as error:
         return [str(error)]
+    except Exception:  # a mistake of ours shall not end what forwards and records
+        log.exception("a second's work could not be done")
+        return []
 
 
 def _uptime_s() -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+from collections.abc import Iterable
 from pathlib import Path
 
 from fwdcap import abi
@@ -35,6 +36,7 @@ class Datapath:
         self._xdp = xdp
         self._unmatched_drop = unmatched_drop
         self._up = True
+        self._memory_freed = False
         self._unsaid: list[str] = []
         self._slots = self._used_slots()
 
@@ -62,6 +64,8 @@ class Datapath:
         )
         datapath = cls(interface, opened, xdp, unmatched_drop)
         datapath._compare_rings(ring_count, ring_bytes)
+        datapath._compare_mode(xdp)
+        datapath._point_rules_here()
         settings.establish(interface, generic=datapath.mode == "generic", why=why or None)
         datapath._mind_next_hops()
         return datapath
@@ -98,7 +102,9 @@ class Datapath:
         return {key: codec.decode_rule(key, value) for key, value in self._values()}
 
     def apply(self, plan: Plan) -> None:
-        """Carry out the steps in order, then mind the next hops of what is there."""
+        """Carry out the steps in order; the kernel knows new next hops before they are used."""
+        wanted = [step.rule for step in plan.steps if isinstance(step, Put)]
+        self._mind_next_hops([*self.rules().values(), *wanted])
         for step in plan.steps:
             if isinstance(step, Put):
                 self._put(step.rule)
@@ -153,10 +159,7 @@ class Datapath:
         control = self._control()
         control.active = 0
         self._objects.maps["capture"].put(_ZERO, bytes(control))
-        # An update of a map of maps returns when all running programs have ended
-        # (kernel/bpf/syscall.c, maybe_wait_bpf_programs).
-        ring = self._objects.maps[objects.RING]
-        self._objects.maps["rings"].put(_ZERO, ring.fd.to_bytes(4, "little"))
+        self._let_programs_end()
 
     def cpu_states(self) -> list[abi.CpuState]:
         """One per possible CPU."""
@@ -176,14 +179,17 @@ class Datapath:
     def tend(self) -> list[str]:
         """Once a second: put back what the kernel lost; returns what to log."""
         said, self._unsaid = self._unsaid, []
+        name = links.interface_name(self.ifindex)
+        if name and name != self.interface:
+            said.append(self._follow_rename(name))
         info = links.interface_info(self.interface)
         if not info:
             return said
         if self.ifindex != info.ifindex:
             said.append(self._attach_again())
+        said += settings.uphold(self.interface)
         if info.up and not self._up:
             said.append(f"Link of {self.interface} is up again.")
-            settings.establish(self.interface, generic=self.mode == "generic")
         self._up = info.up
         control = self._control()
         if control.interface_mtu != info.mtu:
@@ -220,6 +226,14 @@ class Datapath:
                 f"{objects.sizes(count, each_bytes)} will be made after `fwdcap datapath detach`."
             )
 
+    def _compare_mode(self, xdp: str) -> None:
+        """Have `tend` say so when the link that was there is of another mode."""
+        if xdp not in ("auto", self.mode):
+            self._unsaid.append(
+                f"{self.interface} stays attached in {self.mode} mode; {xdp} mode will be used "
+                "after `fwdcap datapath detach`."
+            )
+
     def _attach_again(self) -> str:
         """The interface was deleted and made again: a new link, the same maps."""
         opened, why = objects.attach(
@@ -227,9 +241,16 @@ class Datapath:
         )
         self._objects.close()
         self._objects = opened
+        self._point_rules_here()
         settings.establish(self.interface, generic=self.mode == "generic", why=why or None)
-        self._point_rules_at(self.ifindex)
         return f"Interface {self.interface} is back; attached to it again."
+
+    def _follow_rename(self, name: str) -> str:
+        """The interface has a new name: pins and settings get it, too."""
+        old, self.interface = self.interface, name
+        objects.move(self.pins.parent, pins.interface_directory(name))
+        self.pins = self._objects.pins = pins.generation_directory(name)
+        return f"Interface {old} is called {name} now; name it so in [interface] name."
 
     # ---- the map of rules ----
 
@@ -256,9 +277,30 @@ class Datapath:
         raw = rules.get(key)
         old = abi.Rule.from_buffer_copy(raw) if raw else None
         slot = old.slot if old and old.route_id == rule.route_id else self._free_slot()
-        rules.put(key, codec.encode_rule(rule, slot, self.ifindex, old))
+        self._write_rule(key, codec.encode_rule(rule, slot, self.ifindex, old), replaces=bool(old))
         if old and old.slot != slot:
             self._slots.discard(old.slot)
+
+    def _write_rule(self, key: bytes, value: bytes, *, replaces: bool) -> None:
+        """Put one rule, in memory that no running program still reads another one from.
+
+        The kernel gives the memory of a replaced or removed rule to the next one
+        written; a program that had found the old rule would go on with the new.
+        """
+        if self._memory_freed:
+            self._let_programs_end()
+        self._objects.maps["rules4"].put(key, value)
+        self._memory_freed = replaces
+
+    def _let_programs_end(self) -> None:
+        """Return when every program that runs now has ended.
+
+        An update of a map of maps waits for that (kernel/bpf/syscall.c,
+        maybe_wait_bpf_programs).
+        """
+        ring = self._objects.maps[objects.RING]
+        self._objects.maps["rings"].put(_ZERO, ring.fd.to_bytes(4, "little"))
+        self._memory_freed = False
 
     def _free_slot(self) -> int:
         """A slot nobody uses, its counters at zero."""
@@ -279,23 +321,25 @@ class Datapath:
         raw_key = codec.encode_key(key)
         raw = rules.get(raw_key)
         rules.remove(raw_key)
+        self._memory_freed = True
         if raw:
             self._slots.discard(abi.Rule.from_buffer_copy(raw).slot)
 
-    def _point_rules_at(self, ifindex: int) -> None:
-        rules = self._objects.maps["rules4"]
+    def _point_rules_here(self) -> None:
+        """After an interface was made again: rules leave by it, and forget what was known."""
+        ifindex = self.ifindex
         for key, value in self._values():
-            value.egress_ifindex = ifindex
-            rules.put(codec.encode_key(key), bytes(value))
+            if value.egress_ifindex != ifindex:
+                value.egress_ifindex = ifindex
+                value.next_hop_dmac = value.next_hop_smac = value.next_hop_checked_ns = 0
+                self._write_rule(codec.encode_key(key), bytes(value), replaces=True)
 
-    def _mind_next_hops(self) -> None:
+    def _mind_next_hops(self, rules: Iterable[Rule] | None = None) -> None:
         """Have the kernel know the neighbour of every rule that transmits."""
         ifindex = self.ifindex
-        if not ifindex:
-            return
         ways = {
             neighbours.Way(rule.new_source, rule.new_destination, ifindex)
-            for rule in self.rules().values()
+            for rule in (self.rules().values() if rules is None else rules)
             if rule.action == abi.Action.TRANSMIT
         }
         neighbours.keep(ifindex, frozenset(neighbours.next_hops(ways).values()))
@@ -309,6 +353,17 @@ def _used_bytes(ring: libbpf.Map) -> int:
     with mmap.mmap(ring.fd, page, prot=mmap.PROT_READ, offset=page) as producer:
         produced = int.from_bytes(producer[:8], "little")
     return produced - consumed
+
+
+def clear_away(interface: str) -> list[str] | None:
+    """Remove what a detach or attach cut short left behind; None when there is nothing.
+
+    Returns what could not be restored, as sentences.
+    """
+    if not (pins.interface_directory(interface).exists() or settings.left_behind(interface)):
+        return None
+    objects.remove(interface)
+    return settings.restore(interface)
 
 
 def pinned_interfaces() -> list[str]:

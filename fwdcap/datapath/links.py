@@ -7,6 +7,7 @@ own: about a millisecond, at most once a second.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pyroute2
 
+from fwdcap.datapath.rtnetlink import rtnetlink
 from fwdcap.routes.check import Facts
 
 # As pyroute2 names the values of IFLA_XDP_ATTACHED.
@@ -50,8 +52,17 @@ class XdpInfo:
 
 
 def interface_info(name: str) -> InterfaceInfo | None:
-    """None when there is no such interface."""
-    with pyroute2.IPRoute() as netlink:
+    """None when there is no such interface, or no longer."""
+    try:
+        return _interface_info(name)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
+
+
+def _interface_info(name: str) -> InterfaceInfo | None:
+    with rtnetlink() as netlink:
         found = netlink.link_lookup(ifname=name)
         if not found:
             return None
@@ -68,17 +79,30 @@ def interface_info(name: str) -> InterfaceInfo | None:
         )
 
 
+def interface_name(ifindex: int) -> str:
+    """The present name of an interface, '' when it is gone."""
+    try:
+        return socket.if_indextoname(ifindex)
+    except OSError:
+        return ""
+
+
 def interface_names() -> list[str]:
     """All interfaces but loopback."""
-    with pyroute2.IPRoute() as netlink:
+    with rtnetlink() as netlink:
         links = netlink.get_links()
         return [link.get_attr("IFLA_IFNAME") for link in links if not link["flags"] & 8]
 
 
 def xdp_info(ifindex: int) -> XdpInfo | None:
     """What is attached to the interface, None for nothing."""
-    with pyroute2.IPRoute() as netlink:
-        xdp = netlink.get_links(ifindex)[0].get_attr("IFLA_XDP")
+    try:
+        with rtnetlink() as netlink:
+            xdp = netlink.get_links(ifindex)[0].get_attr("IFLA_XDP")
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return None
+        raise
     if xdp is None:
         return None
     attached = xdp.get_attr("IFLA_XDP_ATTACHED")
@@ -97,24 +121,24 @@ def xdp_info(ifindex: int) -> XdpInfo | None:
 
 def interfaces_beside(name: str) -> list[str]:
     """Other interfaces with an address in a subnet of this one."""
-    with pyroute2.IPRoute() as netlink:
+    with rtnetlink() as netlink:
         names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in netlink.get_links()}
         by_name: dict[str, list[IPv4Interface]] = {}
         for message in netlink.get_addr(family=2):
             address = IPv4Interface(f"{message.get_attr('IFA_LOCAL')}/{message['prefixlen']}")
-            by_name.setdefault(names[message["index"]], []).append(address)
+            by_name.setdefault(names.get(message["index"], ""), []).append(address)
     subnets = [address.network for address in by_name.get(name, [])]
     return sorted(
         other
         for other, addresses in by_name.items()
-        if other not in (name, "lo")
+        if other not in (name, "lo", "")
         and any(address.ip in subnet for address in addresses for subnet in subnets)
     )
 
 
 def facts(interface: str) -> Facts:
     """What the check of routes has to know about this machine."""
-    with pyroute2.IPRoute() as netlink:
+    with rtnetlink() as netlink:
         found = netlink.link_lookup(ifname=interface)
         own = _addresses(netlink, None)
         mine = _addresses(netlink, found[0]) if found else ()

@@ -16,6 +16,8 @@ from ipaddress import IPv4Address
 import pyroute2
 from pyroute2.netlink.exceptions import NetlinkError
 
+from fwdcap.datapath.rtnetlink import rtnetlink
+
 _NTF_EXT_LEARNED = 0x10
 _NTF_EXT_MANAGED = 1  # not among pyroute2's constants
 _RTM_F_FIB_MATCH = 0x2000
@@ -34,13 +36,15 @@ class Way:
 
 def next_hops(ways: Iterable[Way]) -> dict[Way, IPv4Address]:
     """The neighbour each way leads over; without those that have no route."""
-    with pyroute2.IPRoute() as netlink:
+    with rtnetlink() as netlink:
         return {way: hop for way in set(ways) if (hop := _next_hop(netlink, way))}
 
 
 def keep(ifindex: int, wanted: frozenset[IPv4Address]) -> list[IPv4Address]:
     """Install what is missing, release what is no longer wanted; returns what was missing."""
-    with pyroute2.IPRoute() as netlink:
+    if not ifindex:
+        return []  # a dump for index 0 would be one of all interfaces
+    with rtnetlink() as netlink:
         managed, permanent = _there(netlink, ifindex)
         missing = sorted(wanted - managed - permanent)
         for address in missing:

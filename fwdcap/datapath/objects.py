@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fwdcap import abi
-from fwdcap.datapath import libbpf, links, pins
+from fwdcap.datapath import libbpf, links, pins, settings
 from fwdcap.errors import Conflict, FwdcapError, Unavailable
 
 OBJECT = Path(__file__).parent.parent / "native" / "build" / "fwdcap.bpf.o"
@@ -171,6 +171,7 @@ def attach(
         )
     pins.mount_bpffs()
     directory = pins.generation_directory(interface)
+    _follow_rename(directory, info.ifindex)
     with _nothing_left_of(directory):
         link_fd = _own_link(directory, info.ifindex)
         _refuse_stranger(interface, info.ifindex, link_fd)
@@ -184,7 +185,7 @@ def attach(
                 libbpf.replace_program(link_fd, program.program("fwdcap"))
             else:
                 link_fd, why = _new_link(program.program("fwdcap"), info, xdp)
-                libbpf.pin(link_fd, directory / "link")
+                _pin_link(link_fd, directory)
     return Objects(directory, link_fd, maps), why
 
 
@@ -202,7 +203,7 @@ def _nothing_left_of(directory: Path) -> Iterator[None]:
 
 
 def _own_link(directory: Path, ifindex: int) -> int:
-    """The pinned link if it still leads to this interface, else -1 (and no pin)."""
+    """The pinned link if it still leads to this interface, else -1."""
     path = directory / "link"
     if not path.exists():
         return -1
@@ -210,8 +211,50 @@ def _own_link(directory: Path, ifindex: int) -> int:
     if libbpf.link_target(link_fd)[0] == ifindex:
         return link_fd
     os.close(link_fd)
-    path.unlink()
     return -1
+
+
+def _pin_link(link_fd: int, directory: Path) -> None:
+    """In one step in place of an older one: a crash leaves either, never none."""
+    fresh = directory / "link-new"
+    fresh.unlink(missing_ok=True)
+    libbpf.pin(link_fd, fresh)
+    fresh.replace(directory / "link")
+
+
+def _follow_rename(directory: Path, ifindex: int) -> None:
+    """Pins made under an interface's former name move to its present one.
+
+    Raises Conflict where the link is of another generation of the C contract.
+    """
+    former = _pinned_for(ifindex)
+    if former is None or former == directory:
+        return
+    if former.name != directory.name:
+        raise Conflict(
+            f"The data path of another version ({former.name}) is attached to this interface.",
+            code="other-generation",
+            hint="Run `fwdcap datapath detach` of that version first.",
+        )
+    move(former.parent, directory.parent)
+
+
+def move(former: Path, present: Path) -> None:
+    """Rename an interface's directory of pins, and what was saved for it."""
+    former.rename(present)
+    settings.rename(pins.interface_of(former), pins.interface_of(present))
+
+
+def _pinned_for(ifindex: int) -> Path | None:
+    """The directory whose link leads to this interface, whatever its name was."""
+    for link in pins.links():
+        link_fd = libbpf.open_pin(link)
+        try:
+            if libbpf.link_target(link_fd)[0] == ifindex:
+                return link.parent
+        finally:
+            os.close(link_fd)
+    return None
 
 
 def _refuse_stranger(interface: str, ifindex: int, link_fd: int) -> None:

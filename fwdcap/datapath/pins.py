@@ -40,7 +40,13 @@ def namespace_suffix() -> str:
 
 
 def interface_directory(interface: str) -> Path:
-    return ROOT / f"{interface}{namespace_suffix()}"
+    # bpffs refuses dots in names, interfaces may not have colons: eth0.7 is eth0:7.
+    return ROOT / f"{interface.replace('.', ':')}{namespace_suffix()}"
+
+
+def interface_of(directory: Path) -> str:
+    """The interface whose directory this is."""
+    return directory.name.removesuffix(namespace_suffix()).replace(":", ".")
 
 
 def generation_directory(interface: str) -> Path:
@@ -49,13 +55,18 @@ def generation_directory(interface: str) -> Path:
 
 def pinned_interfaces() -> list[str]:
     """Interfaces of this network namespace that have a pinned data path."""
+    return sorted(
+        interface_of(link.parent.parent) for link in links() if link.parent.name == f"g{abi.ABI}"
+    )
+
+
+def links() -> list[Path]:
+    """The pinned links of this network namespace, of every interface and generation."""
     suffix = namespace_suffix()
-    if not ROOT.is_dir():
-        return []
-    names = (path.name for path in ROOT.iterdir() if (path / f"g{abi.ABI}" / "link").exists())
-    if suffix:
-        return sorted(name.removesuffix(suffix) for name in names if name.endswith(suffix))
-    return sorted(name for name in names if "@" not in name)
+    found = ROOT.glob("*/g*/link") if ROOT.is_dir() else ()
+    return sorted(
+        link for link in found if "@" + link.parts[-3].partition("@")[2] == (suffix or "@")
+    )
 
 
 def bpffs_is_mounted() -> bool:

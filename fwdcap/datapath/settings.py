@@ -13,6 +13,7 @@ that any later process can restore it; a reboot clears both.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ import pyroute2
 
 from fwdcap.datapath import links
 from fwdcap.datapath.pins import namespace_suffix
+from fwdcap.datapath.rtnetlink import rtnetlink
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ _BLACKHOLE = 6
 _NEIGHBOUR_TIMERS = {
     "base_reachable_time_ms": "2000",
     "delay_first_probe_time": "1",
-    "retrans_time_ms": "250",
+    "retrans_time_ms": "200",  # whole ticks at every usual CONFIG_HZ, or it reads back changed
     "ucast_solicit": "2",
     "mcast_resolicit": "3",
 }
@@ -76,33 +78,33 @@ def wanted_features(generic: bool) -> tuple[str, ...]:
 
 def establish(interface: str, *, generic: bool, why: str | None = None) -> None:
     """Make all settings; safe to repeat. OSError where the kernel refuses one."""
+    # First, and last to go: without it the machine would be a router for a moment.
+    _turn_away_strangers(interface)
     saved = load(interface) or Saved()
     if why is not None:
         saved.why = why
-    wanted = dict(wanted_sysctls(interface))
-    for name in wanted:
-        saved.sysctls.setdefault(name, _read(name))
     features = _Features(interface)
     for name in wanted_features(generic):
         if features.get(name):
             saved.features.setdefault(name, True)
+    _make(interface, saved)
     _store(interface, saved)
-    for name, value in wanted.items():
-        if _read(name) != value:
-            _write(name, value)
     features.set(dict.fromkeys(wanted_features(generic), False))
-    _turn_away_strangers(interface)
+
+
+def uphold(interface: str) -> list[str]:
+    """Put back what somebody else changed; returns what to say about it."""
+    said = []
+    if _turn_away_strangers(interface):
+        said.append(f"The rule that keeps {interface} from routing was gone; it is back.")
+    changed = _make(interface, load(interface) or Saved())
+    return said + [f"Somebody changed {name}; it is {value} again." for name, value in changed]
 
 
 def restore(interface: str) -> list[str]:
     """Put everything back; returns what could not be, as sentences."""
-    saved = load(interface)
+    saved = load(interface) or Saved()
     failures: list[str] = []
-    with pyroute2.IPRoute() as netlink:
-        for _ in _our_rules(netlink, interface):
-            netlink.rule("del", priority=RULE_PRIORITY, iifname=interface, action=_BLACKHOLE)
-    if saved is None:
-        return failures
     # Setting `forwarding` touches others, so what was saved first goes back last.
     for name, value in reversed(list(saved.sysctls.items())):
         try:
@@ -112,16 +114,55 @@ def restore(interface: str) -> list[str]:
             continue  # the interface is gone, and its settings with it
         except OSError as error:
             failures.append(f"Setting {name} could not be put back to {value}: {error.strerror}.")
-    if links.interface_info(interface):
+    if saved.features and links.interface_info(interface):
         _Features(interface).set(saved.features)
+    _let_strangers_in(interface)
     _path(interface).unlink(missing_ok=True)
     return failures
 
 
+def rename(old: str, new: str) -> None:
+    """The interface has a new name: what was saved under the old one is its own."""
+    saved = load(old)
+    if saved:
+        saved.sysctls = {
+            "/".join(new if part == old else part for part in name.split("/")): value
+            for name, value in saved.sysctls.items()
+        }
+        _store(new, saved)
+    _turn_away_strangers(new)
+    _let_strangers_in(old)
+    _path(old).unlink(missing_ok=True)
+
+
+def left_behind(interface: str) -> bool:
+    """Is there something to restore?"""
+    return _path(interface).exists()
+
+
+def _make(interface: str, saved: Saved) -> list[tuple[str, str]]:
+    """Make the sysctls what they should be; returns those that were not."""
+    wanted = dict(wanted_sysctls(interface))
+    there = {name: _read(name) for name in wanted}
+    if not there.keys() <= saved.sysctls.keys() or not left_behind(interface):
+        saved.sysctls = {**there, **saved.sysctls}
+        _store(interface, saved)
+    changed = [(name, value) for name, value in wanted.items() if there[name] != value]
+    for name, value in changed:
+        _write(name, value)
+    return changed
+
+
 def load(interface: str) -> Saved | None:
+    """What was saved, None when nothing was."""
     try:
         return Saved(**json.loads(_path(interface).read_text()))
-    except (OSError, ValueError, TypeError):
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        log.warning(
+            "%s cannot be read, what was there cannot come back: %s", _path(interface), error
+        )
         return None
 
 
@@ -154,10 +195,19 @@ def _our_rules(netlink: pyroute2.IPRoute, interface: str) -> list[object]:
     ]
 
 
-def _turn_away_strangers(interface: str) -> None:
-    with pyroute2.IPRoute() as netlink:
-        if not _our_rules(netlink, interface):
-            netlink.rule("add", priority=RULE_PRIORITY, iifname=interface, action=_BLACKHOLE)
+def _turn_away_strangers(interface: str) -> bool:
+    """Whether the rule had to be added."""
+    with rtnetlink() as netlink:
+        if _our_rules(netlink, interface):
+            return False
+        netlink.rule("add", priority=RULE_PRIORITY, iifname=interface, action=_BLACKHOLE)
+        return True
+
+
+def _let_strangers_in(interface: str) -> None:
+    with contextlib.suppress(FileNotFoundError), rtnetlink() as netlink:
+        for _ in _our_rules(netlink, interface):
+            netlink.rule("del", priority=RULE_PRIORITY, iifname=interface, action=_BLACKHOLE)
 
 
 class _Features:

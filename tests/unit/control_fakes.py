@@ -167,7 +167,7 @@ class FakeMachine:
         self.interfaces[name] = FakeInterface(name)
 
     def attach(
-        self, interface: str, *, xdp: str, ring_bytes: int, unmatched_drop: bool
+        self, interface: str, *, xdp: str, ring_bytes: int, ring_count: int, unmatched_drop: bool
     ) -> FakePath:
         path = self.paths.get(interface)
         if path is None or path.detached:
@@ -176,6 +176,12 @@ class FakeMachine:
             path = self.paths[interface] = FakePath(interface, pins)
         path.closed = False
         return path
+
+    def directory(self, interface: str) -> Path:
+        return self.root / interface
+
+    def clear_away(self, interface: str) -> list[str] | None:
+        return None
 
     def open(self, interface: str) -> FakePath | None:
         path = self.paths.get(interface)
