@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from fwdcap.datapath import pins
+from fwdcap.datapath import pins, settings
 from fwdcap.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
 from fwdcap.lab import namespaces, wiring
 from fwdcap.lab.appliance import Appliance, retire
@@ -202,6 +202,13 @@ class Lab:
             return []
         return sorted(pins.ROOT.glob(f"*@{namespaces.cookie(namespace)}"))
 
+    def saved_settings(self) -> list[Path]:
+        """Where the appliance keeps what it will put back when it detaches."""
+        namespace = _namespace(self.name, "c")
+        if not namespaces.exists(namespace):
+            return []
+        return sorted(settings.RUN.glob(f"*@{namespaces.cookie(namespace)}.settings.json"))
+
     def __enter__(self) -> Lab:
         return self.up()
 
@@ -228,6 +235,8 @@ class Lab:
     def _remove_pins(self) -> None:
         for directory in self.pins():
             pins.remove(directory)
+        for saved in self.saved_settings():
+            saved.unlink(missing_ok=True)
 
 
 def _read_description(directory: Path) -> dict[str, Any]:

@@ -237,7 +237,7 @@ def state_of(lab: Lab) -> dict[str, object]:
         "interfaces": c.call(interfaces),
         "managed": managed,
         "pins": lab.pins(),
-        "saved": sorted(path.name for path in Path("/run/fwdcap").glob("cap0@*")),
+        "saved": lab.saved_settings(),
         **said,
     }
 
