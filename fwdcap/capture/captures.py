@@ -224,7 +224,9 @@ class Captures:
         if step is adoption.Step.RECOVER:
             if not state.taken and adoption.goes_on(found, self._boot(), pins):
                 self._interrupted = found
-            return self._recover(session)
+            # The same ring, its emission off: a stop was cut short, and the ring may hold more.
+            same_ring = state.same and not state.taken and found.boot == self._boot()
+            return self._recover(session, drain=same_ring)
         if ours or step is adoption.Step.LEAVE:
             return []
         self._take(session)
@@ -235,10 +237,11 @@ class Captures:
             return self._see_to(session, now_ns)
         return [f"{name} goes on ({found.stream}).", *session.revive(now_ns)]
 
-    def _recover(self, session: Session) -> list[str]:
-        """End a stream that nothing more can follow into; keep everything."""
+    def _recover(self, session: Session, *, drain: bool = False) -> list[str]:
+        """End a stream that nothing more can follow into; keep everything, with `drain` the
+        rest in its ring as well."""
         lines = []
-        if session.process is not None:
+        if session.process is not None or drain:
             session.drain()
         try:
             self._repair(session.directory)

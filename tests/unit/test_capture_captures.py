@@ -339,12 +339,24 @@ def test_after_a_reboot_the_stream_is_recovered(rig: Rig) -> None:
     rig.source.emit(10)
     eventually(lambda: rig.committed() == 10)
     rig.kill()
+    rig.boot = "second"
     rig.source.active = False  # a new kernel has new maps
     rig.source.states = [abi.CpuState()]
     rig.captures = rig.daemon()
     assert "had been interrupted" in rig.captures.adopt()[0]
     assert rig.captures.running is None
     assert rig.stream_json()["state"] == "recovered"
+    assert rig.captures.status()["committed_records"] == 10
+
+
+def test_a_stop_cut_short_leaves_nothing_in_the_ring(rig: Rig) -> None:
+    rig.start("x")
+    rig.kill()
+    rig.source.emit(10)
+    rig.source.active = False  # the daemon died here, the recorder had before
+    rig.captures = rig.daemon()
+    rig.captures.adopt()
+    assert rig.captures.running is None
     assert rig.captures.status()["committed_records"] == 10
 
 
