@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import time
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from fwdcap.capture import ending, rows, schedule, timetable
 from fwdcap.capture.captures import Captures
@@ -25,7 +24,7 @@ from fwdcap.capture.summary import Outcome
 from fwdcap.capture.timetable import Timetable
 from fwdcap.capture.words import Wish
 from fwdcap.errors import Conflict, FwdcapError, Invalid
-from fwdcap.store.times import local
+from fwdcap.store.times import local, zone_of
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,7 @@ class Scheduler:
         self._managed = managed
         self._captures = captures
         self._begin = start
-        self._zone = ZoneInfo(zone)
+        self._zone_name, self._zone = zone, zone_of(zone)
         self._roll = roll
         self._utc_ns = utc_ns
         self._monotonic_ns = monotonic_ns
@@ -76,6 +75,7 @@ class Scheduler:
         self._waiting: dict[str, str] = {}  # row → the capture it waits for
         self._troubles: dict[str, Trouble] = {}
         self._failed_stream = ""
+        self._unrolled = ""  # why a roll has not succeeded yet
 
     # ---- what it is
 
@@ -89,7 +89,7 @@ class Scheduler:
         moment = self._moment()
         return {
             "revision": self._table.revision,
-            "zone": self._zone.key,
+            "zone": self._zone_name,
             "roll": rows.time_text(self._roll) if self._roll is not None else "",
             "rows": [self._row_body(row, moment) for row in self.rows],
         }
@@ -148,8 +148,12 @@ class Scheduler:
         return self.body()
 
     def note_stop(self, name: str) -> None:
-        """A person stops that row's capture. Raises DiskFull."""
-        self._write(replace(self._table, stopped={**self._table.stopped, name: self._utc_ns()}))
+        """A person stops that row's capture; on a full disk too, if not for the next daemon."""
+        self._table = replace(self._table, stopped={**self._table.stopped, name: self._utc_ns()})
+        try:
+            self._write(self._table)
+        except FwdcapError as error:
+            log.warning("that [%s] was stopped could not be noted: %s", name, error)
 
     # ---- at work
 
@@ -174,10 +178,11 @@ class Scheduler:
             if action.do is Do.STOP:
                 outcome = self._captures.stop(ending.SCHEDULE)
                 return [f"Scheduled capture [{name}] was ended, {action.why} ({outcome.stream})."]
-            return [f"Scheduled {self._captures.roll().message}."]
-        except FwdcapError as error:
-            log.info("the schedule's %s of [%s]: %s", action.do.value, name, error)
-            return []
+            said, self._unrolled = self._captures.roll().message, ""
+            return [f"Scheduled {said}."]
+        except FwdcapError as error:  # tried again in a second
+            known, self._unrolled = self._unrolled, str(error)
+            return [self._unrolled] if self._unrolled != known else []
 
     def _start(self, action: Action) -> list[str]:
         name = action.row

@@ -91,9 +91,8 @@ class Recording:
         """Every second; returns what there is to say."""
         return [*self.captures.tend(), *self.schedule.tick()]
 
-    def notices(self) -> tuple[Notice, ...]:
-        """What a person should know of."""
-        state = self.captures.status()
+    def notices(self, state: Body) -> tuple[Notice, ...]:
+        """What a person should know of; `state` is the status of the capture."""
         said: tuple[Notice, ...] = ()
         if state["recorder"] == "failed":
             hint = "Correct that, then start the capture again; a scheduled one does so by itself."

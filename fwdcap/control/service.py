@@ -162,7 +162,7 @@ class Service:
 
     def status(self) -> Body:
         view = self._kernel.view()
-        used = self._used()
+        used, capture = self._used(), self._captures.status()
         return {
             "version": __version__,
             "time_ns": self._clocks.utc_ns(),
@@ -170,7 +170,7 @@ class Service:
             "datapath": status.datapath(view, self._link.since_ns()),
             "forwarding": status.forwarding(view),
             "routes": status.routes(self._table.routes, self._table.numbers, view),
-            "capture": self._captures.status(),
+            "capture": capture,
             "store": {
                 "used_bytes": used.used_bytes,
                 "free_bytes": used.free_bytes,
@@ -178,7 +178,7 @@ class Service:
                 "archive": self._housekeeping.archive(),
             },
             "uptime_s": _uptime_s(),
-            "warnings": [notice.to_dict() for notice in self._notices(view)],
+            "warnings": [notice.to_dict() for notice in self._notices(view, capture)],
         }
 
     def captures(self) -> Body:
@@ -386,9 +386,9 @@ class Service:
             self._usage = (now_ns, usage)
         return usage
 
-    def _notices(self, view: View) -> list[Notice]:
+    def _notices(self, view: View, capture: Body) -> list[Notice]:
         kept = self._housekeeping.notices()
-        recording = self._recording.notices()
+        recording = self._recording.notices(capture)
         ours = (*self.accounts.notices, *self._route_notices, *recording, *kept)
         return [*ours, *status.about_senders(view)]
 
