@@ -21,7 +21,17 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 from witness import port_sniff
 
-from fwdcap.lab import CAPTURE, CLIENT, MANAGEMENT, SERVER, STRANGER, Appliance, Frame, Lab
+from fwdcap.lab import (
+    CAPTURE,
+    CLIENT,
+    MANAGEMENT,
+    SERVER,
+    STRANGER,
+    Appliance,
+    Frame,
+    Lab,
+    namespaces,
+)
 
 SSH = 22
 LAST = 0x7777
@@ -268,6 +278,7 @@ def test_detach_restores_everything(lab_name: str, xdp: str, how: str) -> None:
         assert during["interfaces"] != before["interfaces"]
         assert during["ethtool -k cap0"] != before["ethtool -k cap0"]
         assert during["managed"]
+        assert during["saved"]
         changed = {
             key
             for key, value in settings_of(lab).items()
