@@ -30,7 +30,6 @@ from fwdcap.lab import (
     Appliance,
     Frame,
     Lab,
-    namespaces,
 )
 
 SSH = 22
