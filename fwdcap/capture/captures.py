@@ -310,6 +310,7 @@ class Captures:
     def _stop(self, session: Session, kind: str) -> None:
         """Emission off, everything on disk; also what a roll had left in the ring."""
         total = session.quiet()
+        session.look(self._monotonic_ns(), self._utc_ns())
         clean = session.drain()
         while session.fate() is Fate.ROLLED:
             self._follow(session, self._monotonic_ns())
@@ -334,6 +335,7 @@ class Captures:
 
     def _end_by_failure(self, session: Session, fate: Fate, why: str = "") -> list[str]:
         total = session.quiet()
+        session.look(self._monotonic_ns(), self._utc_ns())
         session.kill()
         closed = closing.failed(session, total, fate, why, self._utc_ns())
         self._close(session, closed)

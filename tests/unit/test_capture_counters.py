@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,8 @@ from hypothesis import strategies as st
 from fwdcap import abi
 from fwdcap.capture import counters
 from fwdcap.capture.counters import Emitted, Sample
+from fwdcap.capture.tally import Tally
+from fwdcap.store.stream_json import StreamJson
 
 pytestmark = pytest.mark.unit
 
@@ -115,3 +119,81 @@ def test_words_are_those_of_the_api() -> None:
         "disk": 0,
         "unknown": 0,
     }
+
+
+def ended(packets: int, full: int = 0, unknown: int = 0) -> abi.Checkpoint:
+    """The report of a stream that a cap or a roll ended."""
+    value = report(packets, clock_offset_ns=1000)
+    value.lost_records[abi.Loss.RING_FULL] = full
+    value.lost_records[abi.Loss.UNKNOWN] = unknown
+    return value
+
+
+def test_a_streams_share_is_what_came_after_its_baseline() -> None:
+    before = counters.total([cpu(10, 2, received_packets=12, emitted_bytes=1000)])
+    now = counters.total([cpu(30, 5, received_packets=35, emitted_bytes=2500)])
+    own = now.since(before)
+    assert (own.seen, own.records, own.received_packets, own.bytes) == (23, 20, 23, 1500)
+    assert own.lost[abi.Loss.RING_FULL] == 3
+
+
+def test_without_a_baseline_all_of_it_is() -> None:
+    now = counters.total([cpu(30, 5, first_loss_ns=7)])
+    assert now.since(Emitted()) is now
+
+
+def test_a_baseline_survives_stream_json() -> None:
+    base = counters.total([cpu(10, 2, received_packets=12, error_packets=1, emitted_bytes=99)])
+    assert Emitted.of(base.to_dict()) == base
+    assert Emitted.of({}) == Emitted(lost=dict.fromkeys(abi.Loss, 0))
+
+
+def test_what_was_received_at_a_cap_is_in_proportion() -> None:
+    """Three records a packet; the looks were 100 packets before it and 200 after."""
+    before = counters.total([cpu(600, received_packets=200)])
+    after = counters.total([cpu(1500, received_packets=500)])
+    end = counters.boundary(Emitted(), ended(900), before, after)
+    assert (end.seen, end.records, end.received_packets) == (900, 900, 300)
+
+
+def test_a_cap_before_the_first_look_is_in_proportion_too() -> None:
+    after = counters.total([cpu(100, received_packets=100)])
+    assert counters.boundary(Emitted(), ended(30), Emitted(), after).received_packets == 30
+
+
+def test_what_was_emitted_after_a_cap_is_nobodys() -> None:
+    after = counters.total([cpu(1000, 500, received_packets=1500)])
+    report_ = ended(80, full=20)
+    end = counters.boundary(Emitted(), report_, Emitted(), after)
+    found = counters.concluded(Emitted(), end, report_)
+    assert (found.emitted_records, found.committed_records, found.lost_records) == (80, 80, 20)
+    assert found.received_packets == 100
+
+
+pieces = st.lists(
+    st.tuples(st.integers(0, 1000), st.integers(0, 100), st.integers(0, 5)), min_size=1, max_size=6
+)
+
+
+@given(pieces, st.integers(0, 1000))
+def test_each_stream_of_a_rolled_capture_adds_up_and_so_do_all(
+    rolled: list[tuple[int, int, int]], last: int
+) -> None:
+    """The only look at the program comes after each roll, when more has been emitted."""
+    words = StreamJson("x", "x_1", "recording", 1)
+    shares, streams, base = [], [], Emitted()
+    seen = sum(sum(piece) for piece in rolled) + last
+    for packets, full, unknown in rolled:
+        tally, report_ = Tally(words), ended(packets, full, unknown)
+        late = min(seen, base.seen + packets + full + unknown + 17)
+        end = tally.boundary(report_, [abi.CpuState(next_sequence=late, received_packets=late)])
+        streams.append(tally.conclude(end, report_))
+        shares.append(end.seen - base.seen)
+        base, words = end, replace(words, baseline=end.to_dict())
+    final = Emitted(seen=seen, received_packets=seen, records=base.records + last, lost=base.lost)
+    streams.append(Tally(words).settle(final, report(last), abi.Loss.UNKNOWN))
+    shares.append(seen - base.seen)
+    for found, share in zip(streams, shares, strict=True):
+        assert found.committed_records + found.lost_records == share
+        assert found.received_packets == share
+    assert sum(shares) == seen
