@@ -94,7 +94,7 @@ def _unauthorized() -> AnyResponse:
     if problems.family() == "page" and wants_page and request.method in _READING:
         wanted = quote(request.full_path.rstrip("?"), safe="/")  # url_for would leave its `?`
         return redirect(f"{url_for('pages.login')}?next={wanted}", 303)
-    response = problems.respond(problems.of_status(401))
+    response = problems.respond(problems.of_login(not getattr(g, "by_session", True)))
     if problems.family() == "live":  # Basic would make the browser open its own dialog
         response.headers["WWW-Authenticate"] = 'Session realm="fwdcap"'
     return response

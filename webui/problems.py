@@ -70,6 +70,13 @@ def of_status(status: int) -> Problem:
     return Problem(status, message, hint, f"http-{status}")
 
 
+def of_login(given: bool) -> Problem:
+    """401, of a request with credentials or without."""
+    if not given:
+        return of_status(401)
+    return Problem(401, "User name or password is wrong.", "", "wrong-login")
+
+
 def family() -> str:
     """Who asks: sysmaster, plain, pcap, api, live or page."""
     first = request.path.split("/", 2)[1] if request.path.startswith("/") else ""

@@ -55,8 +55,9 @@ def run(
     machine = backend or real()
     service = Service(settings, machine)
     with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(contextlib.closing(webprocess.listen(settings.web.listen)))
+        # First of all: a second daemon would otherwise complain of the first one's port.
         stack.enter_context(_only_daemon(settings.control.socket))
+        listener = stack.enter_context(contextlib.closing(webprocess.listen(settings.web.listen)))
         machine.mount()
         folder.prepare(settings.store.path, service.accounts)
         stack.enter_context(_only_daemon(settings.store.path / "daemon"))

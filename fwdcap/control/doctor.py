@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Literal
 
 import fwdcap
-from fwdcap import abi
 from fwdcap.capture.accounts import Accounts
 from fwdcap.capture.folder import MIN_FREE_BYTES
 from fwdcap.config import Settings
 from fwdcap.control import diskprobe, host, status
 from fwdcap.control.backend import Backend, Interface
 from fwdcap.control.kernel import View
+from fwdcap.control.recent import Seen
 
 Level = Literal["ok", "warning", "failure"]
 
@@ -49,9 +49,16 @@ class Check:
 
 
 def examine(
-    settings: Settings, backend: Backend, view: View, accounts: Accounts
+    settings: Settings,
+    backend: Backend,
+    view: View,
+    accounts: Accounts,
+    seen: Seen | None = None,
 ) -> tuple[Check, ...]:
-    """All checks, in the order in which they matter."""
+    """All checks, in the order in which they matter.
+
+    `seen` is what passed of late; without it, all since the data path was attached.
+    """
     name = view.interface
     info = view.info
     return (
@@ -62,7 +69,7 @@ def examine(
         built(_missing_parts()),
         *interface(name, info),
         *xdp(view),
-        *senders(view),
+        *traffic(seen or Seen.of(view), name),
         *(neighbourhood(name, backend.beside(name), _arp_ignore(name)) if name and info else ()),
         *store(settings.store.path),
         *users(accounts),
@@ -177,17 +184,12 @@ def xdp(view: View) -> Iterator[Check]:
         )
 
 
-def senders(view: View) -> Iterator[Check]:
-    """What arrived that shows offloads left on where packets are sent."""
-    for notice in status.about_senders(view):
+def traffic(seen: Seen, interface: str | None) -> Iterator[Check]:
+    """What passed that shows offloads left on at a sender, or a peer out of reach."""
+    for notice in status.about_senders(seen):
         yield Check("offloads", "failure", notice.message, notice.hint)
-    if view.reasons.get(abi.Reason.DROP_NO_NEXT_HOP, 0):
-        yield Check(
-            "next-hop",
-            "warning",
-            "Packets were dropped because their next hop never answered.",
-            "See whether the routes' client and server can be reached: `ip neigh`.",
-        )
+    for notice in status.about_next_hops(seen, interface):
+        yield Check("next-hop", "warning", notice.message, notice.hint)
 
 
 def neighbourhood(name: str, beside: Iterable[str], arp_ignore: int) -> Iterator[Check]:

@@ -31,6 +31,7 @@ from fwdcap.control import doctor, routetable, status
 from fwdcap.control.backend import Backend
 from fwdcap.control.kernel import Kernel, View, missing, ownerless
 from fwdcap.control.linkclock import LinkClock
+from fwdcap.control.recent import Recent
 from fwdcap.control.recording import Recording
 from fwdcap.control.routetable import RouteTable
 from fwdcap.errors import Conflict, FwdcapError, NotFound
@@ -102,6 +103,7 @@ class Service:
         )
         self._changes = threading.RLock()
         self._route_notices: tuple[Notice, ...] = ()
+        self._recent = Recent(self._clocks.monotonic_ns)
         self._usage = (0, Usage(0, 0, 0))
 
     # ---- life
@@ -216,7 +218,9 @@ class Service:
         return {"datapaths": [status.datapath_detail(view, self._link.since_ns())]}
 
     def doctor(self) -> Body:
-        checks = doctor.examine(self.settings, self._backend, self._kernel.view(), self.accounts)
+        view = self._kernel.view()
+        seen = self._recent.of(view)
+        checks = doctor.examine(self.settings, self._backend, view, self.accounts, seen)
         return {"checks": [check.to_dict() for check in checks]}
 
     # ---- verbs that change
@@ -341,6 +345,7 @@ class Service:
         """Check, attach, apply, adopt: in this order, so that a refusal touches nothing."""
         notices = self._table.check(self._backend, interface)
         self._kernel.attach(interface)
+        self._recent.begin(self._kernel.view())
         self._route_notices = notices
         touched = self._kernel.apply(self._table.rules(), self._table.names())
         self._observe_link()
@@ -352,6 +357,8 @@ class Service:
     def _tend_path(self) -> list[str]:
         lines = self._kernel.tend()
         self._observe_link()
+        if self._recent.due:
+            self._recent.note(self._kernel.view())
         return lines
 
     def _tend_waiting(self) -> list[str]:
@@ -390,7 +397,9 @@ class Service:
         kept = self._housekeeping.notices()
         recording = self._recording.notices(capture)
         ours = (*self.accounts.notices, *self._route_notices, *recording, *kept)
-        return [*ours, *status.about_senders(view)]
+        seen = self._recent.of(view)
+        passed = (*status.about_senders(seen), *status.about_next_hops(seen, view.interface))
+        return [*ours, *passed]
 
 
 def _said(part: Callable[[], list[str]]) -> list[str]:

@@ -9,6 +9,7 @@ from fwdcap import abi
 from fwdcap.capture.counters import word
 from fwdcap.capture.notice import Notice
 from fwdcap.control.kernel import View
+from fwdcap.control.recent import Seen
 from fwdcap.routes.model import Route, RuleKey, expand, route_dict
 
 Body = dict[str, Any]
@@ -103,11 +104,10 @@ def _by_mode(counts: Sequence[int]) -> dict[str, int]:
     return {word(mode): int(counts[place]) for place, mode in enumerate(abi.Mode)}
 
 
-def about_senders(view: View) -> Iterable[Notice]:
+def about_senders(seen: Seen) -> Iterable[Notice]:
     """What the counters say about the senders' interfaces."""
-    reasons = view.reasons
-    matched = sum(counters.matched_packets for counters in view.counters.values())
-    if reasons.get(abi.Reason.NOTE_UNFINISHED_CHECKSUM, 0) > 3 + matched // _FOUR_TIMES_CHANCE:
+    reasons, by_chance = seen.reasons, seen.matched // _FOUR_TIMES_CHANCE
+    if reasons.get(abi.Reason.NOTE_UNFINISHED_CHECKSUM, 0) > 3 + by_chance:
         yield Notice(
             "unfinished-checksum",
             "Packets arrive with unfinished checksums, their receivers will throw them away.",
@@ -119,4 +119,17 @@ def about_senders(view: View) -> Iterable[Notice]:
             "Frames larger than the MTU arrive and are dropped.",
             "Switch segmentation offload off where they are sent: "
             "`ethtool -K IFACE tso off gso off`.",
+        )
+
+
+def about_next_hops(seen: Seen, interface: str | None) -> Iterable[Notice]:
+    """What they say about the way to the routes' client and server."""
+    if seen.reasons.get(abi.Reason.DROP_NO_NEXT_HOP, 0):
+        name = interface or "IFACE"
+        yield Notice(
+            "no-next-hop",
+            "Packets were dropped because their next hop never answered.",
+            "See whether the routes' client and server can be reached: `ip neigh`; "
+            f"if it is in another subnet, add a route through {name}: "
+            f"`ip route add SUBNET via GATEWAY dev {name}`.",
         )

@@ -218,13 +218,19 @@ def settings(root: Path, interface: str | None = "cap0", routes: str | None = RO
     return Settings.model_validate(tables)
 
 
-def service(root: Path, machine: FakeMachine, clock: Clock, **of: object) -> Service:
+def service(
+    root: Path,
+    machine: FakeMachine,
+    clock: Clock,
+    monotonic_ns: Callable[[], int] = time.monotonic_ns,
+    **of: object,
+) -> Service:
     """A service on a fake machine, not started."""
     return Service(
         settings(root, **of),  # type: ignore[arg-type]
         machine,
         accounts=ACCOUNTS,
-        clocks=Clocks(clock, time.monotonic_ns),
+        clocks=Clocks(clock, monotonic_ns),
         recorder_program=RECORDER,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,24 @@ def test_one_daemon_a_store(tmp_path: Path) -> None:
         pass
     with daemon._only_daemon(tmp_path / "c.sock"):
         pass
+
+
+def test_a_second_daemon_is_told_of_the_first_and_not_of_its_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "effective_capabilities", lambda: -1)
+    monkeypatch.setattr(host, "kernel_release", lambda: "6.1.0")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        asked = settings(tmp_path)
+        asked = asked.model_copy(update={"web": asked.web.model_copy(update={"listen": place})})
+        with pytest.raises(Unavailable, match="Address already in use"):
+            daemon.run(asked, print, {}, FakeMachine(tmp_path))
+        with (
+            daemon._only_daemon(asked.control.socket),
+            pytest.raises(Conflict, match="Another fwdcap daemon runs here"),
+        ):
+            daemon.run(asked, print, {}, FakeMachine(tmp_path))
 
 
 def test_a_place_without_room_for_a_lock_is_refused(tmp_path: Path) -> None:

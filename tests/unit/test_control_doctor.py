@@ -15,6 +15,7 @@ from fwdcap.capture.notice import Notice
 from fwdcap.control import diskprobe, doctor
 from fwdcap.control.kernel import View
 from fwdcap.control.offline import Offline
+from fwdcap.control.recent import Seen
 from fwdcap.routes.model import RuleKey
 
 pytestmark = pytest.mark.unit
@@ -81,8 +82,9 @@ def test_how_it_is_attached(view: View, level: str, said: str) -> None:
 
 def test_offloads_show_in_the_counters() -> None:
     reasons = {abi.Reason.NOTE_UNFINISHED_CHECKSUM: 4, abi.Reason.DROP_NO_NEXT_HOP: 1}
-    checks = list(doctor.senders(View("forwarding", reasons=reasons)))
+    checks = list(doctor.traffic(Seen(reasons=reasons), "cap0"))
     assert levels(checks) == {"offloads": "failure", "next-hop": "warning"}
+    assert checks[1].hint.endswith("`ip route add SUBNET via GATEWAY dev cap0`.")
 
 
 @pytest.mark.parametrize(("matched", "looks", "told"), [(10**6, 40, False), (10**6, 100, True)])
@@ -95,8 +97,8 @@ def test_a_checksum_that_looks_unfinished_by_chance_is_no_news(
         counters={key: abi.RuleCounters(matched_packets=matched)},
         reasons={abi.Reason.NOTE_UNFINISHED_CHECKSUM: looks},
     )
-    assert bool(list(doctor.senders(view))) is told
-    assert list(doctor.senders(View("forwarding"))) == []
+    assert bool(list(doctor.traffic(Seen.of(view), "cap0"))) is told
+    assert list(doctor.traffic(Seen(), "cap0")) == []
 
 
 def test_two_interfaces_in_one_subnet() -> None:

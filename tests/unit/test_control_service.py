@@ -305,6 +305,34 @@ def test_what_was_not_forwarded_is_counted_by_reason(make: Make, machine: FakeMa
     assert [warning["code"] for warning in status["warnings"]] == ["super-frame"]
 
 
+def test_a_warning_of_what_passed_ends_a_minute_after_its_cause(
+    tmp_path: Path, machine: FakeMachine, clock: Clock
+) -> None:
+    daemon = service(tmp_path, machine, clock, monotonic_ns=clock)
+    daemon.start()
+
+    def warned() -> list[str]:
+        return [warning["code"] for warning in daemon.status()["warnings"]]
+
+    machine.paths["cap0"].seen[abi.Reason.DROP_NO_NEXT_HOP] += 1
+    assert warned() == ["no-next-hop"]
+    assert "dev cap0`" in daemon.status()["warnings"][0]["hint"]
+    for _ in range(59):
+        clock.pass_s(1)
+        daemon.tick()
+    assert warned() == ["no-next-hop"]
+    for _ in range(20):
+        clock.pass_s(1)
+        daemon.tick()
+    assert warned() == []
+    assert daemon.status()["forwarding"]["reasons"]["drop-no-next-hop"] == 1
+    daemon.close()
+    later = service(tmp_path, machine, clock, monotonic_ns=clock)
+    later.start()
+    assert later.status()["warnings"] == []  # counted before it came
+    later.close()
+
+
 def test_a_route_over_the_gateway_is_warned_of(make: Make) -> None:
     daemon = make(routes=ROUTES.replace('"10.0.0.2"', '"10.0.0.254"'))
     daemon.start()

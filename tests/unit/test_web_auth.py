@@ -83,6 +83,17 @@ def test_wrong_credentials_of_every_kind(site: Site, header: str) -> None:
     assert answer.status_code == 401
 
 
+@pytest.mark.parametrize("path", ["/plain/list", "/sysmaster/status", "/api/v1/nothing"])
+def test_wrong_credentials_are_called_wrong_and_not_missing(site: Site, path: str) -> None:
+    client = site.app.test_client()
+    for login in (("fwdcap", "wrong"), ("nobody", PASSWORD), ("fwdcap", "")):
+        answer = client.get(path, auth=login)
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"] == 'Basic realm="fwdcap"'
+        assert "User name or password is wrong." in answer.text
+    assert "A user name and a password are needed." in client.get(path).text
+
+
 def test_wrong_credentials_are_not_rescued_by_a_session(site: Site) -> None:
     assert site.browser().get("/plain/list", auth=("fwdcap", "wrong")).status_code == 401
 
