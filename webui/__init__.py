@@ -17,7 +17,19 @@ from flask import Flask
 from flask_wtf.csrf import CSRFProtect
 
 from fwdcap.store.times import zone_of
-from webui import auth, browse, headers, health, pages, pcap, plain, problems, summary, sysmaster
+from webui import (
+    auth,
+    browse,
+    headers,
+    health,
+    pages,
+    pcap,
+    plain,
+    problems,
+    summary,
+    sysmaster,
+    words,
+)
 from webui.context import EXTENSION, Context
 from webui.daemon import Control, Daemon
 from webui.exports import Exports
@@ -64,6 +76,7 @@ def create_app(
         zone_name=zone,
         now_ns=now_ns,
     )
+    app.add_template_filter(words.code, "code")
     problems.install(app)
     auth.install(app)
     CSRFProtect(app)

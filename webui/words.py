@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from markupsafe import Markup, escape
+
 from fwdcap.store.times import NS
 
 _REASONS = {
@@ -70,6 +72,18 @@ def span(nanoseconds: int) -> str:
 def reason(word: str) -> str:
     """Why packets were not forwarded, or what was odd about them."""
     return _REASONS.get(word, word.replace("-", " "))
+
+
+def code(text: str) -> Markup:
+    """The sentence for a page: what stands in backticks set as code, all of it escaped."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one backtick has no partner
+        return escape(text)
+    pieces = (
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )
+    return Markup("").join(pieces)
 
 
 def losses(lost: Mapping[str, int]) -> str:

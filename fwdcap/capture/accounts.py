@@ -56,7 +56,7 @@ def lookup(web: str, recorder: str) -> Accounts:
         tuple(
             Notice(
                 "user-missing",
-                f"There is no user {name}, nobody takes its place.",
+                f"There is no user {name}; it runs as `{_NOBODY}` instead.",
                 f"Create it with `useradd --system --no-create-home {name}`.",
             )
             for name in missing

@@ -78,9 +78,9 @@ def _sentence(answer: dict[str, Any]) -> str:
     pairs = [("stream", answer["stream"])]
     summary = answer.get("summary")
     if summary is not None:
-        packets, size = output.count(summary["packets"]), output.size(summary["bytes"])
+        records, size = output.count(summary["packets"]), output.size(summary["bytes"])
         pairs += [
-            ("recorded", f"{packets} packets, {size} in {summary['seconds']:,} s"),
+            ("recorded", f"{records} records, {size} in {summary['seconds']:,} s"),
             ("lost", output.losses(summary["lost"])),
         ]
     return "\n".join([*lines, output.facts(pairs)])
@@ -92,7 +92,7 @@ def _listing(answer: dict[str, Any]) -> str:
         return "The store holds no capture yet. Start one with `fwdcap capture start NAME`."
     zone = answer.get("zone", "UTC")
     return output.table(
-        ("STREAM", "STATE", "STARTED", "PACKETS", "SIZE", "LOST", "ENDED"),
+        ("STREAM", "STATE", "STARTED", "RECORDS", "SIZE", "LOST", "ENDED"),
         [
             (
                 item["stream"],

@@ -43,7 +43,7 @@ def _report(found: list[Recovery], dry_run: bool) -> str:
         return "The store holds no stream."
     words = {"recovered": "to recover"} if dry_run else {}
     table = output.table(
-        ("STREAM", "STATE", "PACKETS", "SIZE", "SEGMENTS", "MISSING"),
+        ("STREAM", "STATE", "RECORDS", "SIZE", "SEGMENTS", "MISSING"),
         [
             (
                 each.stream,

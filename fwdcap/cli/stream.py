@@ -43,7 +43,7 @@ def _place(command: Command) -> Command:
 
 @click.group()
 def stream() -> None:
-    """Look at recorded streams, cut, export and delete them."""
+    """List recorded streams, their views and splits; export and delete them."""
 
 
 stream.add_command(export)
@@ -89,7 +89,7 @@ def splits(name: str, view_name: str, file: Path | None, store: Path | None) -> 
     if wants_json():
         output.emit([_split(row, view, zone_of(zone)) for row in found], True, str)
         return
-    click.echo(_SPLIT.format("NAME", "PACKETS", "SIZE", "START", "STOP"))
+    click.echo(_SPLIT.format("NAME", "RECORDS", "SIZE", "START", "STOP"))
     for row in found:
         click.echo(_line(row, zone_of(zone)))
 
@@ -132,7 +132,7 @@ def _listing(found: list[StreamInfo], zone: str) -> str:
     if not found:
         return "The store holds no stream yet. Record one with `fwdcap capture start NAME`."
     table = output.table(
-        ("STREAM", "STATE", "STARTED", "PACKETS", "SIZE", "LOST"),
+        ("STREAM", "STATE", "STARTED", "RECORDS", "SIZE", "LOST"),
         [
             (
                 info.stream,

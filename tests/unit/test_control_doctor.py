@@ -10,6 +10,7 @@ import pytest
 from control_fakes import ACCOUNTS, FakeInterface, FakeMachine, settings
 
 from fwdcap import abi
+from fwdcap.capture import accounts
 from fwdcap.capture.accounts import Accounts
 from fwdcap.capture.notice import Notice
 from fwdcap.control import diskprobe, doctor
@@ -139,6 +140,12 @@ def test_a_file_system_without_direct_writes(
     monkeypatch.setattr(os, "open", refuse)
     assert not diskprobe.probe(tmp_path).direct
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_user_is_replaced_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    (notice, _) = accounts.lookup("no-such-web", "no-such-recorder").notices
+    assert notice.message == "There is no user no-such-web; it runs as `nobody` instead."
 
 
 def test_missing_users_and_zones_are_named() -> None:

@@ -160,10 +160,43 @@ def test_routes_with_several_modes_drops_and_an_egress_address(site: Site) -> No
 
 
 def test_warnings_stand_there_with_what_to_do(site: Site) -> None:
-    site.control.now["warnings"] = [{"code": "x", "message": "<cap0> is slow.", "hint": "Do this."}]
+    site.control.now["warnings"] = [
+        {"code": "x", "message": "<cap0> is slow.", "hint": "Do `this`."}
+    ]
     page = site.get("/capture").text
     assert "&lt;cap0&gt; is slow." in page
-    assert "Do this." in page
+    assert "Do <code>this</code>." in page
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain & <b>", "plain &amp; &lt;b&gt;"),
+        ("`a < b` and `c`", "<code>a &lt; b</code> and <code>c</code>"),
+        ("`<script>`", "<code>&lt;script&gt;</code>"),
+        ("one ` alone <", "one ` alone &lt;"),
+        ("`a` and ` <i>", "`a` and ` &lt;i&gt;"),
+        ("", ""),
+    ],
+)
+def test_commands_in_sentences_are_set_as_code(text: str, shown: str) -> None:
+    assert str(words.code(text)) == shown
+
+
+def test_records_are_called_records(site: Site) -> None:
+    stream = example(site.store).stream
+    site.control.capture_start("x")
+    assert "Records per second" in site.get("/capture").text
+    for url in ("/files", f"/files?StreamName={stream}"):
+        page = site.get(url).text
+        assert ">Records<" in page
+        assert ">Packets<" not in page
+
+
+def test_a_refused_login_says_what_to_do_about_a_lost_password(site: Site) -> None:
+    page = post(site.browser(login=False), "/login", name="fwdcap", password="wrong").text
+    assert "remove users.json from the store and restart the daemon" in page
+    assert str(site.store) not in page
 
 
 def test_without_a_daemon_pages_say_so_and_files_can_be_had(site: Site) -> None:
