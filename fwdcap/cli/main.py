@@ -47,6 +47,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
 @common
 def fwdcap() -> None:
     """Relay packets between two machines and keep a copy of what passes."""

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from fwdcap import config
 from fwdcap.cli import output
 from fwdcap.cli.options import client, common, wants_json
+from fwdcap.errors import Unavailable
 
 _EPISODES = 5  # losses shown on one screen; --json has them all
 
@@ -16,7 +18,25 @@ _EPISODES = 5  # losses shown on one screen; --json has them all
 @common
 def status() -> None:
     """Show data path, capture, routes and store."""
-    output.emit(client().status(), wants_json(), _screen)
+    try:
+        body = client().status()
+    except Unavailable as error:
+        raise _without_daemon(error) from None
+    output.emit(body, wants_json(), _screen)
+
+
+def _without_daemon(error: Unavailable) -> Unavailable:
+    """The refusal, and which interfaces forward all the same."""
+    if error.code != "daemon-not-running":
+        return error
+    from fwdcap.control.offline import Offline  # libbpf, wanted only here
+
+    names = Offline(config.load(None, {})).left_behind()
+    if not names:
+        return error
+    still = f"{', '.join(names)} {'goes' if len(names) == 1 else 'go'} on forwarding"
+    hint = f"{error.hint} {still}; `fwdcap datapath show` tells more.".strip()
+    return Unavailable(error.message, code=error.code, hint=hint)
 
 
 def _screen(body: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from fwdcap.config import Settings, ring_bytes, ring_count
 from fwdcap.control.backend import Backend, DataPath, Interface
 from fwdcap.errors import Conflict, NotFound, Unavailable
 from fwdcap.routes.model import Rule, RuleKey
-from fwdcap.routes.plan import plan
+from fwdcap.routes.plan import Plan, plan
 
 State = Literal["none", "waiting", "forwarding", "detached"]
 Table = Mapping[RuleKey, Rule]
@@ -131,13 +131,13 @@ class Kernel:
             self.interface = self._path.interface  # it may have a new name
             return said
 
-    def apply(self, want: Table, names: Mapping[int, str]) -> tuple[str, ...]:
-        """Make the rules those of `want`; returns the names of routes that were touched."""
+    def apply(self, want: Table, names: Mapping[int, str]) -> list[str]:
+        """Make the rules those of `want`; returns lines that name the routes touched."""
         with self._lock:
             path = self._need("given routes")
             steps = plan(path.rules(), want, names)
             path.apply(steps)
-            return (*steps.added, *steps.changed, *steps.removed)
+            return touched(steps)
 
     # ---- what it is
 
@@ -245,6 +245,12 @@ def missing(interface: str) -> NotFound:
         code="no-such-interface",
         hint="`ip -brief link` lists those there are.",
     )
+
+
+def touched(steps: Plan) -> list[str]:
+    """A line for each kind of change, none where nothing changed."""
+    kinds = (("added", steps.added), ("changed", steps.changed), ("removed", steps.removed))
+    return [f"Routes {what}: {', '.join(names)}." for what, names in kinds if names]
 
 
 def memory_bytes() -> int:

@@ -13,7 +13,7 @@ from fwdcap.capture.accounts import lookup
 from fwdcap.config import Settings
 from fwdcap.control import doctor, host, kernel, routetable, status
 from fwdcap.control.backend import Backend, real
-from fwdcap.control.kernel import Kernel, View
+from fwdcap.control.kernel import Kernel, View, ownerless
 from fwdcap.errors import Conflict, NotFound
 
 Body = dict[str, Any]
@@ -45,11 +45,10 @@ class Offline:
         holder = Kernel(self._settings, self._backend)
         try:
             holder.attach(interface)
-            touched = holder.apply(table.rules(), table.names()) if table.routes else ()
+            lines = holder.apply(table.rules(), table.names()) if table.routes else []
             view = holder.view()
         finally:
             holder.close()
-        lines = [f"Routes applied: {', '.join(touched)}."] if touched else []
         return {"interface": interface, "message": status.attached(view), "lines": lines}
 
     def datapath_detach(self, interface: str | None = None) -> Body:
@@ -96,6 +95,13 @@ class Offline:
         accounts = lookup(settings.users.web, settings.users.recorder)
         checks = doctor.examine(settings, self._backend, view, accounts)
         return {"checks": [check.to_dict() for check in checks]}
+
+    def left_behind(self) -> list[str]:
+        """Interfaces that still forward and have no daemon; none where one may not look."""
+        if host.lacking(host.effective_capabilities()):
+            return []
+        names = self._backend.pinned()
+        return [name for name in names if ownerless(self._backend, self._settings, name)]
 
     def _only_one(self) -> str:
         names = self._backend.pinned()

@@ -347,12 +347,9 @@ class Service:
         self._kernel.attach(interface)
         self._recent.begin(self._kernel.view())
         self._route_notices = notices
-        touched = self._kernel.apply(self._table.rules(), self._table.names())
+        lines = self._kernel.apply(self._table.rules(), self._table.names())
         self._observe_link()
-        lines = self._recording.adopt()
-        if touched:
-            lines.insert(0, f"Routes applied: {', '.join(touched)}.")
-        return lines
+        return [*lines, *self._recording.adopt()]
 
     def _tend_path(self) -> list[str]:
         lines = self._kernel.tend()

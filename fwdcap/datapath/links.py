@@ -141,6 +141,11 @@ def facts(interface: str) -> Facts:
     with rtnetlink() as netlink:
         found = netlink.link_lookup(ifname=interface)
         own = _addresses(netlink, None)
+        names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in netlink.get_links()}
+        places = {
+            IPv4Address(message.get_attr("IFA_LOCAL")): names.get(message["index"], "")
+            for message in netlink.get_addr(family=2)
+        }
         mine = _addresses(netlink, found[0]) if found else ()
         gateways = {
             IPv4Address(gateway)
@@ -157,6 +162,7 @@ def facts(interface: str) -> Facts:
         broadcasts=frozenset(
             address.network.broadcast_address for address in own if address.network.prefixlen < 31
         ),
+        places={address: name for address, name in places.items() if name},
     )
 
 

@@ -12,8 +12,8 @@ has left the interface may stay in the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
 from fwdcap import abi
@@ -30,7 +30,10 @@ _NEVER_PEERS = (
 
 @dataclass(frozen=True)
 class Facts:
-    """What the machine's network looks like; own addresses are those of all interfaces."""
+    """What the machine's network looks like; own addresses are those of all interfaces.
+
+    `places` says which interface an address of our own is on, as far as known.
+    """
 
     interface: str
     addresses: frozenset[IPv4Address]
@@ -40,6 +43,7 @@ class Facts:
     ssh_peers: frozenset[IPv4Address] = frozenset()
     broadcasts: frozenset[IPv4Address] = frozenset()
     time_sources: frozenset[IPv4Address] = frozenset()
+    places: Mapping[IPv4Address, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -135,8 +139,13 @@ def _not_on_interface(key: str, address: IPv4Address, facts: Facts, where: str) 
         f"{where}: {key} {address} is not an address of {facts.interface}{elsewhere}.",
         code=f"route-{key}-not-ours",
         hint=f"Use one of its addresses ({listed}) "
-        f"or add this one to it: ip address add {address}/PREFIX dev {facts.interface}.",
+        f"or add this one to it: ip address add {address}/PREFIX dev {facts.interface}."
+        f"{_did_you_mean(facts.places.get(address))}",
     )
+
+
+def _did_you_mean(interface: str | None) -> str:
+    return f" Did you mean --interface {interface}?" if interface not in (None, "lo") else ""
 
 
 def _check_keys(routes: Sequence[Route], source: str) -> None:

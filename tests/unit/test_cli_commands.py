@@ -61,7 +61,8 @@ def run(line: str, capsys: Out) -> tuple[int, str, str]:
 
 
 def test_version(capsys: Out) -> None:
-    assert run("version", capsys) == (0, f"fwdcap {__version__}\n", "")
+    for line in ("version", "--version"):
+        assert run(line, capsys) == (0, f"fwdcap {__version__}\n", "")
 
 
 def test_every_command_has_its_help(capsys: Out) -> None:
@@ -139,6 +140,7 @@ def test_a_capture_by_hand(asked: Daemon, capsys: Out) -> None:
     assert (code, err) == (1, "error: Capture [x] is already running. Stop it first.\n")
     _, out, _ = run("capture list", capsys)
     assert "x_20270115_0800  recording" in out
+    assert out.split()[3] == "RECORDS"
     code, out, _ = run("capture stop --json", capsys)
     assert json.loads(out)["message"] == "successfully stopped capture [x]"
 
@@ -182,6 +184,9 @@ class Alone:
     def datapath(self) -> Any:
         return {"datapaths": []}
 
+    def left_behind(self) -> list[str]:
+        return ["cap0"]
+
     def datapath_detach(self, interface: str | None = None) -> Any:
         Alone.asked.append(interface)
         return {"interface": interface, "message": "detached", "lines": ["a line"]}
@@ -205,6 +210,16 @@ def test_without_a_daemon_the_data_path_can_be_seen_and_removed(capsys: Out) -> 
     assert "No data path is attached" in out
     code, out, _ = run("datapath detach cap0", capsys)
     assert (code, out, Alone.asked) == (0, "A line\nDetached.\n", ["cap0"])
+
+
+@pytest.mark.usefixtures("alone")
+def test_status_without_a_daemon_says_what_still_forwards(capsys: Out) -> None:
+    code, out, err = run("status", capsys)
+    assert (code, out) == (1, "")
+    assert err == (
+        "error: The daemon is not running. Start it. cap0 goes on forwarding; "
+        "`fwdcap datapath show` tells more.\n"
+    )
 
 
 @pytest.mark.usefixtures("alone")

@@ -73,7 +73,7 @@ def make(tmp_path: Path, machine: FakeMachine, clock: Clock) -> Iterator[Make]:
 
 def test_a_start_applies_the_routes(make: Make, machine: FakeMachine) -> None:
     daemon = make()
-    assert daemon.start() == ["Routes applied: demo."]
+    assert daemon.start() == ["Routes added: demo."]
     assert machine.paths["cap0"].table.keys() == {TO_SERVER, TO_CLIENT}
     path = daemon.status()["datapath"]
     assert (path["interface"], path["state"], path["mode"]) == ("cap0", "forwarding", "generic")
@@ -85,6 +85,12 @@ def test_a_restart_changes_nothing(make: Make, machine: FakeMachine) -> None:
     table = dict(machine.paths["cap0"].table)
     assert make().start() == []
     assert machine.paths["cap0"].table == table
+
+
+def test_a_start_says_what_became_of_each_route(make: Make) -> None:
+    make().start()
+    assert make(routes=ROUTES.replace("inline", "egress")).start() == ["Routes changed: demo."]
+    assert make(routes="").start() == ["Routes removed: demo."]
 
 
 def test_bad_routes_are_refused_before_anything_is_touched(

@@ -130,6 +130,11 @@ def test_capture_and_egress_must_be_on_the_interface(key: str) -> None:
 def test_an_address_of_another_interface_is_told_apart() -> None:
     error = refusal(replace(ROUTE, capture=MANAGEMENT))
     assert error.message.endswith("is not an address of ens6, but of another interface here.")
+    assert "Did you mean" not in error.hint
+    known = replace(FACTS, places={MANAGEMENT: "ens5", ip("127.0.0.1"): "lo"})
+    with pytest.raises(Invalid) as raised:
+        check([replace(ROUTE, capture=MANAGEMENT)], known)
+    assert raised.value.hint.endswith("dev ens6. Did you mean --interface ens5?")
 
 
 def test_an_interface_without_addresses() -> None:
