@@ -194,11 +194,12 @@ def _quoted(command: Sequence[str]) -> str:
 
 
 def _free_port(preferred: int) -> int:
-    """`preferred` if nobody listens there, else 0: any."""
+    """`preferred` if nobody listens there, else 0: any, and says so."""
     try:
         with socket.create_server(("127.0.0.1", preferred)):
             return preferred
     except OSError:
+        _say(f"    port {preferred} is taken, so the web page gets another one")
         return 0
 
 
