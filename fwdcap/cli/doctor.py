@@ -10,7 +10,7 @@ import click
 from fwdcap import config
 from fwdcap.cli import output
 from fwdcap.cli.options import client, common, wants_json
-from fwdcap.cli.run import overrides
+from fwdcap.cli.run import overrides, quoted
 from fwdcap.errors import Unavailable
 
 _MARKS = {"ok": "ok", "warning": "warn", "failure": "FAIL"}
@@ -20,20 +20,29 @@ _MARKS = {"ok": "ok", "warning": "warn", "failure": "FAIL"}
 @common
 @click.option("--config", "file", type=click.Path(path_type=Path), help="Settings (fwdcap.toml).")
 @click.option("--set", "pairs", metavar="TABLE.KEY=VALUE", multiple=True, help="Any setting.")
+@click.option("--interface", metavar="IFACE", help="The capture interface.")
+@click.option("--routes", type=click.Path(), help="The routes (routes.toml).")
 @click.pass_context
-def doctor(context: click.Context, file: Path | None, pairs: tuple[str, ...]) -> None:
+def doctor(
+    context: click.Context,
+    file: Path | None,
+    pairs: tuple[str, ...],
+    interface: str | None,
+    routes: str | None,
+) -> None:
     """Check this machine; exit code 1 when something will not work.
 
-    Asks the running daemon; without one, or with --config or --set, looks by itself.
+    Asks the running daemon; without one, or with any setting given here, looks by itself.
     """
-    answer = _answer(file, pairs)
+    flags = quoted({"interface.name": interface, "routes.file": routes})
+    answer = _answer(file, {**overrides(pairs), **flags})
     output.emit(answer, wants_json(), _report)
     if any(check["level"] == "failure" for check in answer["checks"]):
         context.exit(1)
 
 
-def _answer(file: Path | None, pairs: tuple[str, ...]) -> dict[str, Any]:
-    if file is None and not pairs:
+def _answer(file: Path | None, given: dict[str, str]) -> dict[str, Any]:
+    if file is None and not given:
         try:
             return client().doctor()
         except Unavailable as error:
@@ -41,7 +50,7 @@ def _answer(file: Path | None, pairs: tuple[str, ...]) -> dict[str, Any]:
                 raise
     from fwdcap.control.offline import Offline
 
-    return Offline(config.load(file, overrides(pairs))).doctor()
+    return Offline(config.load(file, given)).doctor()
 
 
 def _report(answer: dict[str, Any]) -> str:

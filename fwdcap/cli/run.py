@@ -48,7 +48,7 @@ def run(
         "web.listen": listen,
         "control.socket": control,
     }
-    settings = config.load(file, {**overrides(pairs), **_quoted(flags)})
+    settings = config.load(file, {**overrides(pairs), **quoted(flags)})
     logging.basicConfig(level=logging.INFO, format=_FORMAT, stream=sys.stderr)
     logging.getLogger("waitress").setLevel(logging.WARNING)
     from fwdcap.control import daemon  # libbpf and the web server, wanted only here
@@ -67,6 +67,6 @@ def overrides(pairs: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _quoted(flags: dict[str, str | None]) -> dict[str, str]:
+def quoted(flags: dict[str, str | None]) -> dict[str, str]:
     """Flags that were given, as TOML texts: an interface called `1` is a name too."""
     return {key: json.dumps(value) for key, value in flags.items() if value is not None}

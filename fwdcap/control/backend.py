@@ -6,8 +6,8 @@ The one door from control to the data path. Tests put another backend behind it;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from ipaddress import IPv4Interface
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -15,6 +15,9 @@ from fwdcap import abi
 from fwdcap.routes.check import Facts
 from fwdcap.routes.model import Rule, RuleKey
 from fwdcap.routes.plan import Plan
+
+# One of our addresses, and a peer that is sent to from it.
+Pair = tuple[IPv4Address, IPv4Address]
 
 
 class Interface(Protocol):
@@ -76,6 +79,7 @@ class Backend(Protocol):
     def info(self, interface: str) -> Interface | None: ...
     def facts(self, interface: str) -> Facts: ...
     def beside(self, interface: str) -> list[str]: ...
+    def reachable(self, interface: str, pairs: Iterable[Pair]) -> set[Pair]: ...
     def mount(self) -> None: ...
 
 
@@ -129,6 +133,15 @@ class _Real:
         from fwdcap.datapath import links
 
         return links.interfaces_beside(interface)
+
+    def reachable(self, interface: str, pairs: Iterable[Pair]) -> set[Pair]:
+        from fwdcap.datapath import links, neighbours
+
+        info = links.interface_info(interface)
+        if info is None:
+            return set()
+        ways = [neighbours.Way(source, peer, info.ifindex) for source, peer in pairs]
+        return {(way.source, way.destination) for way in neighbours.next_hops(ways)}
 
     def mount(self) -> None:
         from fwdcap.datapath import pins

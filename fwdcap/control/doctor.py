@@ -23,6 +23,8 @@ from fwdcap.control import diskprobe, host, status
 from fwdcap.control.backend import Backend, Interface
 from fwdcap.control.kernel import View
 from fwdcap.control.recent import Seen
+from fwdcap.control.routetable import RouteTable
+from fwdcap.errors import Invalid
 
 Level = Literal["ok", "warning", "failure"]
 
@@ -53,6 +55,7 @@ def examine(
     backend: Backend,
     view: View,
     accounts: Accounts,
+    table: RouteTable,
     seen: Seen | None = None,
 ) -> tuple[Check, ...]:
     """All checks, in the order in which they matter.
@@ -69,6 +72,7 @@ def examine(
         built(_missing_parts()),
         *interface(name, info),
         *xdp(view),
+        *(routes(table, backend, name) if name and info else ()),
         *traffic(seen or Seen.of(view), name),
         *(neighbourhood(name, backend.beside(name), _arp_ignore(name)) if name and info else ()),
         *store(settings.store.path),
@@ -182,6 +186,35 @@ def xdp(view: View) -> Iterator[Check]:
             f"Nothing is attached to {view.interface}.",
             f"`fwdcap run`, or `fwdcap datapath attach {view.interface}`.",
         )
+
+
+def routes(table: RouteTable, backend: Backend, name: str) -> Iterator[Check]:
+    """Whether the routes fit the interface, and their ends can be sent to through it."""
+    try:
+        table.check(backend, name)
+    except Invalid as error:
+        yield Check("routes", "failure", error.message, error.hint)
+        return
+    ends = {
+        (route.name, what): pair
+        for route in table.routes
+        if route.enabled
+        for what, pair in (
+            ("client", (route.capture, route.client)),
+            ("server", (route.egress_address, route.server)),
+        )
+    }
+    reachable = backend.reachable(name, ends.values())
+    missing = {end: pair for end, pair in ends.items() if pair not in reachable}
+    for (route, what), (_, peer) in missing.items():
+        yield Check(
+            "routes",
+            "failure",
+            f"Route {route}: this machine has no route to {what} {peer} through {name}.",
+            f"`ip route add {peer} via GATEWAY dev {name}`.",
+        )
+    if ends and not missing:
+        yield Check("routes", "ok", f"All clients and servers have a route through {name}.")
 
 
 def traffic(seen: Seen, interface: str | None) -> Iterator[Check]:

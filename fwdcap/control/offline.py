@@ -14,7 +14,8 @@ from fwdcap.config import Settings
 from fwdcap.control import doctor, host, kernel, routetable, status
 from fwdcap.control.backend import Backend, real
 from fwdcap.control.kernel import Kernel, View, ownerless
-from fwdcap.errors import Conflict, NotFound
+from fwdcap.control.routetable import RouteTable
+from fwdcap.errors import Conflict, FwdcapError, NotFound
 
 Body = dict[str, Any]
 
@@ -86,15 +87,33 @@ class Offline:
     def doctor(self) -> Body:
         settings = self._settings
         name = settings.interface.name
+        table, wrong = self._table()
         view = View("none")
         if name is not None:
             view = View("detached", name, info=self._backend.info(name))
             if not host.lacking(host.effective_capabilities()):
-                with kernel.opened(self._backend, settings, [name]) as views:
-                    view = views[0] if views else view
+                try:
+                    with kernel.opened(self._backend, settings, [name]) as views:
+                        view = views[0] if views else view
+                except Conflict as error:  # a daemon's that is asked about from outside
+                    wrong["xdp"] = error
         accounts = lookup(settings.users.web, settings.users.recorder)
-        checks = doctor.examine(settings, self._backend, view, accounts)
+        found = doctor.examine(settings, self._backend, view, accounts, table)
+        checks = [check for check in found if check.name not in wrong]
+        checks += [
+            doctor.Check(name, "failure", error.message, error.hint)
+            for name, error in wrong.items()
+        ]
         return {"checks": [check.to_dict() for check in checks]}
+
+    def _table(self) -> tuple[RouteTable, dict[str, FwdcapError]]:
+        """The configured routes, or none and what is wrong with them."""
+        try:
+            table = routetable.read(self._settings)
+            table.check_alone()
+        except FwdcapError as error:
+            return RouteTable(), {"routes": error}
+        return table, {}
 
     def left_behind(self) -> list[str]:
         """Interfaces that still forward and have no daemon; none where one may not look."""

@@ -220,7 +220,9 @@ class Service:
     def doctor(self) -> Body:
         view = self._kernel.view()
         seen = self._recent.of(view)
-        checks = doctor.examine(self.settings, self._backend, view, self.accounts, seen)
+        checks = doctor.examine(
+            self.settings, self._backend, view, self.accounts, self._table, seen
+        )
         return {"checks": [check.to_dict() for check in checks]}
 
     # ---- verbs that change

@@ -55,7 +55,7 @@ def test_a_sound_box(running: Running) -> None:
     assert f"free for the store {appliance.store}" in found["space"]["message"]
     assert {name for name, check in found.items() if check["level"] == "failure"} == set()
     sound = {"kernel", "bpffs", "btf", "privileges", "programs", "interface", "addresses", "xdp"}
-    sound |= {"arp", "o_direct", "fallocate"}
+    sound |= {"arp", "o_direct", "fallocate", "routes"}
     assert {name: found[name]["level"] for name in sound} == dict.fromkeys(sound, "ok")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -162,6 +162,7 @@ class FakeMachine:
     interfaces: dict[str, FakeInterface] = field(default_factory=dict)
     paths: dict[str, FakePath] = field(default_factory=dict)
     mounted: bool = False
+    unreachable: set[IPv4Address] = field(default_factory=set)
 
     def plug(self, name: str) -> None:
         self.interfaces[name] = FakeInterface(name)
@@ -200,6 +201,11 @@ class FakeMachine:
 
     def beside(self, interface: str) -> list[str]:
         return []
+
+    def reachable(
+        self, interface: str, pairs: Iterable[tuple[IPv4Address, IPv4Address]]
+    ) -> set[tuple[IPv4Address, IPv4Address]]:
+        return {pair for pair in pairs if pair[1] not in self.unreachable}
 
     def mount(self) -> None:
         self.mounted = True

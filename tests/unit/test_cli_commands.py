@@ -229,6 +229,20 @@ def test_a_failure_of_the_doctors_is_exit_1(capsys: Out) -> None:
     assert out == "FAIL  kernel  It is old. Renew.\nok    bpffs   Fine.\n"
 
 
+def test_the_doctor_takes_interface_and_routes_as_run_does(
+    asked: Daemon, capsys: Out, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    class Noting(Alone):
+        def __init__(self, settings: Any) -> None:
+            seen.append(settings)
+
+    monkeypatch.setattr("fwdcap.control.offline.Offline", Noting)
+    run("doctor --interface 7 --routes r.toml", capsys)
+    assert (seen[0].interface.name, seen[0].routes.file) == ("7", Path.cwd() / "r.toml")
+
+
 def test_the_doctor_asks_the_daemon(asked: Daemon, capsys: Out) -> None:
     _, out, _ = run("doctor", capsys)
     assert "Attached to cap0 in generic mode" in out

@@ -7,13 +7,21 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
-from control_fakes import ACCOUNTS, FakeInterface, FakeMachine, settings
+from control_fakes import (
+    ACCOUNTS,
+    ROUTES,
+    Clock,
+    FakeInterface,
+    FakeMachine,
+    service,
+    settings,
+)
 
 from fwdcap import abi
 from fwdcap.capture import accounts
 from fwdcap.capture.accounts import Accounts
 from fwdcap.capture.notice import Notice
-from fwdcap.control import diskprobe, doctor
+from fwdcap.control import diskprobe, doctor, host
 from fwdcap.control.kernel import View
 from fwdcap.control.offline import Offline
 from fwdcap.control.recent import Seen
@@ -168,3 +176,53 @@ def test_everything_without_a_daemon(tmp_path: Path) -> None:
         "programs",
     ]
     assert all(check["message"].endswith(".") for check in checks)
+
+
+def examined(root: Path, machine: FakeMachine, **of: str) -> dict[str, dict[str, str]]:
+    checks = Offline(settings(root, **of), machine).doctor()["checks"]
+    return {check["name"]: check for check in checks}
+
+
+def test_clients_and_servers_need_a_route_through_the_interface(tmp_path: Path) -> None:
+    machine = FakeMachine(tmp_path)
+    machine.plug("cap0")
+    assert examined(tmp_path, machine)["routes"]["level"] == "ok"
+    machine.unreachable = {IPv4Address("10.0.0.2")}
+    found = examined(tmp_path, machine)["routes"]
+    assert found["level"] == "failure"
+    assert found["message"] == (
+        "Route demo: this machine has no route to server 10.0.0.2 through cap0."
+    )
+    assert found["hint"] == "`ip route add 10.0.0.2 via GATEWAY dev cap0`."
+    disabled = ROUTES + "enabled = false\n"
+    assert "routes" not in examined(tmp_path, machine, routes=disabled)
+
+
+@pytest.mark.parametrize(
+    ("routes", "said"),
+    [
+        (ROUTES.replace("10.0.0.100", "10.0.0.101"), "10.0.0.101 is not an address of cap0"),
+        (ROUTES.replace("10.0.0.2", "10.0.0.1"), "client and server are both"),
+        ("nonsense", "routes.toml"),
+    ],
+)
+def test_routes_that_would_be_refused_are_a_finding(tmp_path: Path, routes: str, said: str) -> None:
+    machine = FakeMachine(tmp_path)
+    machine.plug("cap0")
+    found = examined(tmp_path, machine, routes=routes)["routes"]
+    assert found["level"] == "failure"
+    assert said in found["message"]
+
+
+def test_an_interface_of_a_running_daemon_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "effective_capabilities", lambda: -1)
+    machine = FakeMachine(tmp_path)
+    machine.plug("cap0")
+    daemon = service(tmp_path, machine, Clock())
+    daemon.start()
+    found = examined(tmp_path, machine)
+    assert found["xdp"]["message"] == "Another fwdcap daemon has interface cap0."
+    assert found["routes"]["level"] == "ok"
+    daemon.close()
