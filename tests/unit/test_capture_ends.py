@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +158,18 @@ def test_a_roll_begins_a_stream_where_the_last_one_ended(rig: Rig) -> None:
 
 def test_a_capture_rolls_on_and_on(rig: Rig) -> None:
     rig.start("x")
-    for at in range(4):
-        rig.source.emit(10 * (at + 1))
-        eventually(lambda at=at: rig.committed() == 10 * (at + 1))
+    for records in (10, 20, 30, 40):
+        rig.source.emit(records)
+        eventually(partial(_committed, rig, records))
         rig.captures.tend()
         rig.utc.pass_s(60)
         rig.captures.roll()
     rig.captures.stop()
     assert_chain(rig, [10, 20, 30, 40, 0], [0, 0, 0, 0, 0])
+
+
+def _committed(rig: Rig, records: int) -> bool:
+    return rig.committed() == records
 
 
 def test_the_next_daemon_completes_a_roll(rig: Rig) -> None:
