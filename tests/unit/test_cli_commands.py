@@ -41,7 +41,7 @@ class Daemon:
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     asked = Daemon(tmp_path)
-    for module in ("capture", "route", "status"):
+    for module in ("capture", "route", "schedule", "status"):
         monkeypatch.setattr(f"fwdcap.cli.{module}.client", lambda: asked)
     monkeypatch.setattr(datapath_command, "client", lambda: asked)
     monkeypatch.setattr(doctor_command, "client", lambda: asked)
@@ -334,3 +334,93 @@ def test_moments_for_people() -> None:
     assert output.moment(None) == "-"
     assert output.moment(1_800_000_000_000_000_000, "Asia/Tokyo") == "2027-01-15 17:00:00"
     assert output.moment(1_800_000_000_000_000_000, "No/Where") == "2027-01-15 08:00:00"
+
+
+def test_a_capture_is_given_limits(asked: Daemon, capsys: Out) -> None:
+    line = "capture start x --snaplen 96 --max-bytes 10GB --max-packets 7 --max-seconds 60"
+    assert run(line, capsys)[0] == 0
+    assert asked.service.status()["capture"]["caps"] == {
+        "max_bytes": 10**10,
+        "max_packets": 7,
+        "max_seconds": 60,
+    }
+    _, shown, _ = run("status", capsys)
+    assert "ends at    10,000,000,000 bytes, 7 packets, 60 seconds" in shown
+
+
+@pytest.mark.parametrize(
+    "option", ["--max-bytes 10", "--max-bytes tall", "--max-packets 0", "--max-seconds 1h"]
+)
+def test_limits_that_make_no_sense_are_refused(asked: Daemon, capsys: Out, option: str) -> None:
+    code, _, error = run(f"capture start x {option}", capsys)
+    assert code in (1, 2)
+    assert error
+    assert asked.service.running is None
+
+
+def test_a_stop_sums_up(asked: Daemon, capsys: Out) -> None:
+    run("capture start x", capsys)
+    asked.machine.paths["cap0"].emit(10, lost=2)
+    code, shown, _ = run("capture stop", capsys)
+    assert code == 0
+    assert "recorded  10 records, 1.0 kB in 0.0 s" in shown
+    assert "lost      2 ring-full" in shown
+    _, shown, _ = run("status", capsys)
+    assert "lost       2 ring-full" in shown
+    assert "2 ring-full, ring 0, 2027-01-15 08:00:00 to 08:00:00" in shown
+    _, shown, _ = run("capture list", capsys)
+    assert shown.splitlines()[1].endswith("stopped")
+
+
+def test_a_capture_is_rolled(asked: Daemon, capsys: Out) -> None:
+    run("capture start x", capsys)
+    code, shown, _ = run("capture roll", capsys)
+    assert code == 0
+    assert "goes on in x_20270115" in shown
+    _, shown, _ = run("capture list", capsys)
+    assert "rolled, goes on in x_20270115" in shown
+
+
+def test_the_schedule_is_edited_row_by_row(asked: Daemon, capsys: Out) -> None:
+    code, shown, _ = run("schedule list", capsys)
+    assert (code, "is empty" in shown) == (0, True)
+    code, shown, _ = run("schedule add office --days mon-fri --start 08:00 --stop 18:00", capsys)
+    assert code == 0
+    assert "Added row [office]." in shown
+    assert "mon, tue, wed, thu, fri" in shown
+    assert run("schedule add all --always --disabled", capsys)[0] == 0
+    assert run("schedule set all --enable", capsys)[0] == 0
+    assert run("schedule set office --stop 19:00", capsys)[0] == 0
+    rows = asked.service.schedule()["rows"]
+    assert [(row["name"], row["enabled"], row.get("stop")) for row in rows] == [
+        ("office", True, "19:00"),
+        ("all", True, None),
+    ]
+    assert run("schedule set office --always", capsys)[0] == 0
+    assert "days" not in asked.service.schedule()["rows"][0]
+    assert run("schedule set office --days sun --start 01:00 --stop 02:00", capsys)[0] == 0
+    assert asked.service.schedule()["rows"][0]["days"] == ["sun"]
+    code, shown, _ = run("schedule remove all --json", capsys)
+    assert [row["name"] for row in json.loads(shown)["rows"]] == ["office"]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("schedule add office", "has a row [office] already"),
+        ("schedule set nobody --enable", "has no row [nobody]"),
+        ("schedule remove nobody", "has no row [nobody]"),
+        ("schedule add x --days mon", "start is missing"),
+        ("schedule add x --days someday --start 1:00 --stop 2:00", "days are missing or unknown"),
+        ("schedule set office --days mon --start 99:00", "start is '99:00'"),
+        ("schedule add a/b --always", "cannot be used"),
+    ],
+)
+def test_mistakes_in_the_schedule_change_nothing(
+    asked: Daemon, capsys: Out, line: str, said: str
+) -> None:
+    run("schedule add office --always", capsys)
+    before = asked.service.schedule()
+    code, _, error = run(line, capsys)
+    assert (code, said in error) == (1, True), error
+    assert asked.service.schedule() == before

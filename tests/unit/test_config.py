@@ -320,3 +320,40 @@ def test_rings_asked_for_must_fit_together() -> None:
 
 def test_one_ring_unless_asked_for_more() -> None:
     assert config.ring_count(config.Settings()) == 1
+
+
+def test_rows_of_the_schedule_stand_in_the_file(file: Path) -> None:
+    file.write_text(
+        '[[schedule]]\nname = "office"\ndays = ["mon", "fri"]\nstart = "08:00"\nstop = "18:00"\n'
+        '[[schedule]]\nname = "all"\nalways = true\nenabled = false\n[capture]\nroll = "06:30"\n'
+    )
+    settings = config.load(file, {})
+    office, always = settings.schedule
+    assert (office.name, office.days, office.start) == ("office", ["mon", "fri"], "08:00")
+    assert (always.always, always.enabled) == (True, False)
+    assert settings.capture.roll == "06:30"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[schedule]]\nalways = true\n", "a row of [[schedule]] has no name."),
+        ("[[schedule]]\nname = 7\n", "[[schedule]] name is 7, but must be the name of its"),
+        ('[[schedule]]\nname = "x"\ncolour = "red"\n', "unknown key colour in table [schedule]"),
+        ('[[schedule]]\nname = "x"\nenabled = "yes"\n', 'enabled is "yes", but must be true'),
+        ('[schedule]\nname = "x"\n', "schedule must be a list of tables."),
+        ('schedule = ["x"]\n', "schedule must be a list of tables."),
+        ('[capture]\nroll = "25:00"\n', '[capture] roll is "25:00", but must be a time of day'),
+        ("[capture]\nroll = 0\n", "[capture] roll is 0"),
+    ],
+)
+def test_mistakes_in_the_schedule_are_named(file: Path, text: str, said: str) -> None:
+    error = refusal(file, text)
+    assert str(file) in error.message
+    assert said in error.message
+    assert error.hint
+
+
+def test_rows_cannot_be_set_by_a_flag() -> None:
+    error = refusal(None, schedule__name="x")
+    assert "cannot be set by a flag" in error.message
