@@ -15,10 +15,12 @@ import socket
 import time
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from disks import disk
 from flow import Torrent
 from machine import Machine
 from product import frames_of, wait_until
@@ -26,6 +28,7 @@ from product import frames_of, wait_until
 from fwdcap.lab import CAPTURE, Lab
 
 RATE = 20_000
+MB = 1_000_000
 INLINE = ("inline",)
 
 
@@ -328,6 +331,32 @@ def test_a_removed_directory_ends_the_capture_and_its_row_goes_on(machine: Machi
     assert "schedule-failed" not in _codes(machine) or capture(machine)["active"]
     (found,) = streams(machine)
     assert found["state"] == "recording"
+
+
+def test_a_row_whose_disk_ran_full_records_again_once_there_is_room(machine: Machine) -> None:
+    """Nobody restarts anything; forwarding does not notice."""
+    with disk(machine.lab.directory / "store", 160 * MB) as store:
+        run(machine, settings={"store.segment_bytes": str(8 * MB)})
+        machine.appliance.client.schedule_put([{"name": "all", "always": True}])
+        wait_until(lambda: capture(machine)["active"], "it has begun", 4)
+        with Torrent(machine.lab, rate=2_000, seconds=36, size=1400) as flow:
+            with (store / "filler").open("wb") as filler, suppress(OSError):
+                while True:
+                    filler.write(bytes(MB))
+            wait_until(lambda: not capture(machine)["active"], "its end", 20)
+            failed = streams(machine)[0]["stream"]
+            assert "No space left" in capture(machine)["message"]
+            wait_until(lambda: "schedule-failed" in _codes(machine), "that it is said", 4)
+            (store / "filler").unlink()
+            wait_until(lambda: capture(machine)["active"], "that it records again", 30)
+            assert flow.finish().perfect
+        machine.appliance.client.schedule_put([])
+        wait_until(lambda: not capture(machine)["active"], "it ends with its row", 4)
+        told = [words(machine, each["stream"]) for each in streams(machine)]
+        assert [each["ended"] for each in told] == ["disk", "schedule"]
+        first = payloads(machine, failed)
+        assert first == array("Q", range(len(first)))
+        machine.appliance.stop(signal.SIGINT)
 
 
 def _seconds_from_now(seconds: int) -> datetime:
