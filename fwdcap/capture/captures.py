@@ -211,9 +211,9 @@ class Captures:
             process = recorder.find(self._place.directory(found.stream))
             now_ns = self._monotonic_ns()
             session = Session(found, self._place, self._source, process, now_ns)
-        pins = self._source.pins()
+        pins, fate = self._source.pins(), session.fate()
         state = adoption.Found(
-            alive=session.fate() is not Fate.AWAY,
+            alive=fate is Fate.RUNNING or (fate is not Fate.AWAY and pins is not None),
             path=pins is not None,
             same=str(pins) == found.pins,
             active=self._active(),

@@ -107,7 +107,10 @@ class Scheduler:
                     "Stop that one to let it begin.",
                 )
             )
+        running = self._captures.words
         for row, trouble in self._troubles.items():
+            if running is not None and running.schedule == row:
+                continue  # it records again, if not for long yet
             message = f"Scheduled capture [{row}] does not record: {trouble.message}"
             found.append(Notice("schedule-failed", message, trouble.hint))
         return tuple(found)
@@ -219,11 +222,11 @@ class Scheduler:
     def _note_failures(self) -> list[str]:
         """Notice that a row's capture failed, and that one has begun well."""
         running, last = self._captures.words, self._captures.last
+        self._troubles = {row: t for row, t in self._troubles.items() if self.wants(row)}
         if running is not None:
             if self._utc_ns() - running.started_ns > _STEADY_NS:
                 self._troubles.pop(running.schedule, None)
             return []
-        self._troubles = {row: t for row, t in self._troubles.items() if self.wants(row)}
         if last is None or not last.schedule or last.ended not in ending.FAILURES:
             return []
         if last.stream == self._failed_stream or not self.wants(last.schedule):

@@ -3,8 +3,8 @@
 Takes the real one's command line, reports through a checkpoint as it does, ends at
 --max-packets, rolls on SIGUSR1 and goes on with --continue. It misbehaves when a
 file of that name lies beside the pins: `refuse` ends it at once with a sentence,
-`mute` keeps it from reporting, `fail` makes it give up (with `wordless` beside it,
-without a sentence).
+`mute` keeps it from reporting, `slow` from ending, `fail` makes it give up (with
+`wordless` beside it, without a sentence).
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def main() -> int:
         state, reason = abi.RecorderState.RUNNING, abi.EndReason.NONE
         if not stream.room(ring(pins), asked.max_packets):
             reason = abi.EndReason.MAX_PACKETS
-        elif ending:
+        elif ending and not (pins / "slow").exists():
             rolls = signal.SIGTERM not in ending
             reason = abi.EndReason.ROLL if rolls else abi.EndReason.SIGNAL
         if (pins / "fail").exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -233,6 +234,19 @@ def test_a_recorder_that_cannot_drain_is_ended_and_the_stream_recovered(
     assert rig.stream_json()["state"] == "recovered"
     assert rig.captures.status()["lost"]["unknown"] == 5
     assert "did not end cleanly" in rig.captures.status()["message"]
+
+
+def test_a_stop_waits_as_long_as_the_recorder_gets_on(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "STOP_PATIENCE_S", 0.2)
+    rig.start("x")
+    rig.source.emit(10)
+    rig.misbehave("slow")
+    threading.Timer(1, rig.behave, ["slow"]).start()
+    rig.captures.stop()
+    assert rig.stream_json()["state"] == "complete"
+    assert rig.captures.status()["lost_records"] == 0
 
 
 def test_the_next_daemon_takes_a_running_capture_over(rig: Rig) -> None:
