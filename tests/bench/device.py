@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +22,7 @@ from tests.bench.wire import CAPTURE, CLIENT, FAR, SERVER, Generator, Wire
 # records runs on the second.
 RECORDING_CPU = 1
 _READY_S = 30.0
+_FILL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -59,10 +61,18 @@ class Fwdcap:
     """`fwdcap run` with one route in the device's namespace."""
 
     def __init__(
-        self, wire: Wire, directory: Path, modes: Iterable[str], *, capture: bool, ring_bytes: int
+        self,
+        wire: Wire,
+        directory: Path,
+        modes: Iterable[str],
+        *,
+        capture: bool,
+        ring_bytes: int,
+        freeze: bool = False,
     ) -> None:
         self._wire = wire
         self._capture = capture
+        self._freeze = freeze
         self._store = directory / "store"
         modes_text = ", ".join(f'"{mode}"' for mode in modes)
         (directory / "routes.toml").write_text(
@@ -101,7 +111,8 @@ class Fwdcap:
             return self._run(generator, seconds, rate)
         stream = self._client.capture_start("bench")["stream"]
         try:
-            trial = self._run(generator, seconds, rate)
+            with self._frozen(generator) if self._freeze else contextlib.nullcontext():
+                trial = self._run(generator, seconds, rate)
         finally:
             self._client.capture_stop()
         capture = self._client.status()["capture"]
@@ -114,6 +125,26 @@ class Fwdcap:
             capture["lost_records"],
             trial.seconds,
         )
+
+    @contextlib.contextmanager
+    def _frozen(self, generator: Generator) -> Iterator[None]:
+        """The recorder stopped and its ring full; for less time than the watchdog waits."""
+        recorder = self._recorder()
+        os.kill(recorder, signal.SIGSTOP)
+        try:
+            generator.send(_FILL_S)
+            yield
+        finally:
+            os.kill(recorder, signal.SIGCONT)
+
+    def _recorder(self) -> int:
+        """The recorder's command line names its store."""
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = path.read_bytes().decode(errors="replace").split("\0")
+                if "fwdcap-recorder" in words[0] and str(self._store) in "\0".join(words):
+                    return int(path.parent.name)
+        raise RuntimeError("no recorder runs")
 
     def _run(self, generator: Generator, seconds: float, rate: float) -> Trial:
         before = generator.sunk_frames()
