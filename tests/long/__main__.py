@@ -22,7 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 REPORT = ROOT / "docs" / "test-long.md"
-EXAMPLES = 50_000
+EXAMPLES = 10_000
 
 
 @dataclass(frozen=True)
