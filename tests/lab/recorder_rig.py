@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -66,7 +66,8 @@ class Producer:
 
     def _make_ring(self, number: int, ring_bytes: int) -> libbpf.Map:
         ring = libbpf.create_map(libbpf.MAP_TYPE_RINGBUF, f"ring{number}", 0, 0, ring_bytes)
-        self._object.map("rings").put(struct.pack("=I", number), struct.pack("=I", ring.fd))
+        with closing(self._object.map("rings")) as rings:  # left open, it would keep the ring
+            rings.put(struct.pack("=I", number), struct.pack("=I", ring.fd))
         return ring
 
     def __enter__(self) -> Producer:
