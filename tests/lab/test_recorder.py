@@ -125,6 +125,7 @@ def test_records_of_several_cpus_leave_in_time_order(
 ) -> None:
     recorder = record().ready()
     producer.activate()
+    recorder.send(signal.SIGSTOP)
     now_ns = time.monotonic_ns()
     order = [(0, 500), (1, 100), (1, 300), (0, 900), (1, 900), (1, 901), (0, 901)]
     sequence = [0, 0]
@@ -132,6 +133,7 @@ def test_records_of_several_cpus_leave_in_time_order(
         frame = struct.pack("=QH", sequence[cpu], cpu)
         producer.emit_record(given(cpu, sequence[cpu], now_ns + after_ns, frame), frame)
         sequence[cpu] += 1
+    recorder.send(signal.SIGCONT)
     last = recorder.finish()
 
     records = assert_sound(stream, last)
