@@ -65,7 +65,8 @@ def test_people_get_a_line_each(running: Running) -> None:
     found = appliance.client.doctor()["checks"]
     for check, line in zip(found, done.stdout.splitlines(), strict=True):
         assert line.split()[:2] == [{"ok": "ok", "warning": "warn"}[check["level"]], check["name"]]
-        assert check["message"] in line
+        if check["name"] != "space":  # which may change between two looks
+            assert check["message"] in line
 
 
 def switch(lab: Lab, state: str) -> None:
