@@ -202,7 +202,7 @@ def test_a_recorder_that_gives_up_ends_the_capture_and_is_quoted(
     rig.misbehave("fail")
     rig.gone()
     rig.source.emit(7)
-    eventually(rig.captures.tend)
+    eventually(lambda: rig.captures.tend() and rig.captures.running is None)
     status = rig.captures.status()
     assert (status["active"], status["recorder"]) == (False, "failed")
     assert status["message"] == f"Capture [x] was stopped, its recorder failed: {why}."
