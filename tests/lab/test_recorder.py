@@ -283,7 +283,8 @@ def test_kill_under_load_loses_and_doubles_nothing(
     producer: Producer, record: Record, stream: Path, frame_bytes: int
 ) -> None:
     chance = random.Random(frame_bytes)
-    options = ("--segment-bytes=1000000", "--block-bytes=262144")
+    # Small enough that a busy machine, which emits little, fills more than one.
+    options = (f"--segment-bytes={frame_bytes * 2000}", "--block-bytes=262144")
     recorder = record(*options).ready()
     producer.activate()
     with producer.emitting(bytes(frame_bytes)):
