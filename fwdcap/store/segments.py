@@ -27,7 +27,6 @@ from fwdcap.store.indexer import Totals
 SUFFIX = ".pcap"
 Read = TypeVar("Read")
 
-_TRIES = 8
 _SEGMENT = re.compile(r"\d{6,}\.pcap")
 _ENTRY_BYTES = ctypes.sizeof(abi.IndexEntry)
 
@@ -91,10 +90,8 @@ def contents(directory: Path, *, partly: bool = False) -> Contents:
     Raises Unavailable where some of it is in an archive that cannot be read,
     unless `partly`: then what can be known without that.
     """
-    for _ in range(_TRIES):
-        held = _contents(directory, partly)
-        if _begins_there(held):
-            break
+    while not _begins_there(held := _contents(directory, partly)):
+        pass  # each further look means one segment less: this ends with the segments
     return held
 
 
@@ -102,16 +99,16 @@ def look(directory: Path, read: Callable[[Contents], Read]) -> Read:
     """What `read` makes of the contents, again where the first segment went away beneath it.
 
     Retention takes one whole segment after the other from the beginning: while
-    the first is there, nothing is missing. Raises as `contents` and `read` do.
+    the first is there, nothing is missing. Each further look means one segment
+    less, so this ends with the segments. Raises as `contents` and `read` do.
     """
-    for _ in range(_TRIES):
+    while True:
         held = contents(directory)
         try:
             return read(held)
         except OSError:
             if _begins_there(held):
                 raise
-    return read(contents(directory))
 
 
 def _begins_there(held: Contents) -> bool:
