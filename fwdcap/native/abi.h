@@ -169,7 +169,7 @@ enum fwdcap_record_flag {
 	FWDCAP_RECORD_DROPPED = 1, /* this packet was not forwarded */
 };
 
-/* Head of a ring record; caplen bytes of frame follow. */
+/* Head of a ring record; caplen bytes of frame follow, and maybe some of no meaning. */
 struct fwdcap_record {
 	__u64 sequence;	    /* per CPU; advances also when a record is lost */
 	__u64 monotonic_ns; /* the same for all copies of one packet */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Records into the ring. The frame is copied once into a scratch buffer; for
- * further modes only its first bytes, where all rewrites happen, are read
- * again. Nothing wakes the recorder: it polls. No room means a counted loss
- * and a forwarded packet.
+ * Records into the ring. A small frame is copied straight into it, at each
+ * copy anew; a longer one into a scratch buffer first, and for further modes
+ * only its first bytes, where all rewrites happen, are read again. Nothing
+ * wakes the recorder: it polls. No room means a counted loss and a forwarded
+ * packet.
  */
 #ifndef FWDCAP_BPF_EMIT_H
 #define FWDCAP_BPF_EMIT_H
@@ -12,6 +13,24 @@
 #define RINGBUF_HEADER 8
 /* Ethernet, two tags, the longest IPv4 header, and TCP up to its checksum fit. */
 #define REWRITTEN_BYTES 128
+
+/* A record of the ring has a constant size, unless it is copied there from elsewhere. */
+#define CHUNK_BYTES 64
+#define WORD_BYTES 8
+
+struct chunk {
+	__u8 bytes[CHUNK_BYTES];
+};
+
+struct record1 {
+	struct fwdcap_record record;
+	struct chunk frame[1];
+};
+
+struct record2 {
+	struct fwdcap_record record;
+	struct chunk frame[2];
+};
 
 static __always_inline void fill_record(struct fwdcap_record *record, const struct packet *packet,
 					const struct fwdcap_rule *rule, enum fwdcap_reason reason,
@@ -84,6 +103,66 @@ static __always_inline void begin_emission(const struct packet *packet,
 	fill_record(record, packet, rule, reason, cpu, emission->caplen);
 }
 
+/*
+ * The frame's bytes from @offset on, as far as they are in one piece. A function
+ * of its own, so that the verifier reads it once and not with every copy.
+ */
+__noinline int copy_chunk(struct xdp_md *ctx, struct chunk *to, __u32 offset)
+{
+	const __u8 *end = (const __u8 *)(long)ctx->data_end;
+	const __u8 *from = (const __u8 *)(long)ctx->data;
+	__u32 at = 0;
+
+	if (!to || offset > CHUNK_BYTES)
+		return -1;
+	from += offset;
+#pragma unroll
+	for (int word = 0; word < CHUNK_BYTES / WORD_BYTES; word++) {
+		if (from + at + WORD_BYTES > end)
+			break;
+		*(__u64 *)(to->bytes + at) = *(const __u64 *)(from + at);
+		at += WORD_BYTES;
+	}
+#pragma unroll
+	for (int byte = 0; byte < WORD_BYTES - 1; byte++) {
+		if (at + byte >= CHUNK_BYTES || from + at + byte + 1 > end)
+			break;
+		to->bytes[at + byte] = from[at + byte];
+	}
+	return 0;
+}
+
+static __always_inline bool is_small(const struct xdp_md *ctx, const struct emission *emission)
+{
+	return emission->caplen <= sizeof(struct chunk[2]) &&
+	       emission->caplen <= ctx->data_end - ctx->data;
+}
+
+/* Nothing can be wrong with a small frame but that there is no room. */
+static __always_inline long output_small(struct xdp_md *ctx, struct emission *emission)
+{
+	struct record1 *one;
+	struct record2 *two;
+
+	if (emission->caplen <= CHUNK_BYTES) {
+		one = bpf_ringbuf_reserve(emission->ring, sizeof(*one), 0);
+		if (!one)
+			return -1;
+		one->record = emission->scratch->record;
+		copy_chunk(ctx, &one->frame[0], 0);
+		bpf_ringbuf_submit(one, BPF_RB_NO_WAKEUP);
+		return 0;
+	}
+	two = bpf_ringbuf_reserve(emission->ring, sizeof(*two), 0);
+	if (!two)
+		return -1;
+	two->record = emission->scratch->record;
+	copy_chunk(ctx, &two->frame[0], 0);
+	copy_chunk(ctx, &two->frame[1], CHUNK_BYTES);
+	bpf_ringbuf_submit(two, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
 /* Makes the verifier see a bound that the compiler thinks it has proved already. */
 static __always_inline __u32 verifiable(__u32 len)
 {
@@ -135,18 +214,20 @@ static __always_inline void emit(struct xdp_md *ctx, struct emission *emission,
 	const __u32 index = mode == FWDCAP_MODE_INGRESS ? 0 : mode == FWDCAP_MODE_INLINE ? 1 : 2;
 	struct fwdcap_cpu_state *cpu = emission->cpu;
 	__u64 sequence;
+	bool small;
 
 	if (!(emission->modes & mode) || !cpu || !emission->scratch)
 		return;
 	sequence = cpu->next_sequence++;
 	if (emission->full || !emission->ring)
 		return count_lost(emission, counters, index, FWDCAP_LOSS_RING_FULL);
-	if (copy_frame(ctx, emission))
-		return count_lost(emission, counters, index, FWDCAP_LOSS_COPY);
-	emission->copied = true;
 	emission->scratch->record.sequence = sequence;
 	emission->scratch->record.mode = mode;
-	if (output(emission)) {
+	small = is_small(ctx, emission);
+	if (!small && copy_frame(ctx, emission))
+		return count_lost(emission, counters, index, FWDCAP_LOSS_COPY);
+	emission->copied = true;
+	if (small ? output_small(ctx, emission) : output(emission)) {
 		emission->full = true;
 		return count_lost(emission, counters, index, FWDCAP_LOSS_RING_FULL);
 	}
