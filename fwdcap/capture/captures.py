@@ -30,7 +30,7 @@ from fwdcap.capture.words import Around, Wish
 from fwdcap.errors import Conflict, FwdcapError, Unavailable
 from fwdcap.store import recover, stream_json
 from fwdcap.store.names import check_name, stream_name
-from fwdcap.store.stream_json import StreamJson
+from fwdcap.store.stream_json import StreamJson, interface_list
 
 log = logging.getLogger(__name__)
 
@@ -120,6 +120,7 @@ class Captures:
             zone=self._place.zone,
             pins=str(pins),
             boot=self._boot(),
+            baseline={"interfaces": interface_list(self._source.interface_counts())},
         )
         self._take(Session.begin(new, self._place, self._source, pins, self._monotonic_ns()))
         if wish.after:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fwdcap import abi
+from fwdcap.store.stream_json import Interfaces, interface_list, parse_interfaces
 
 NS = 1_000_000_000
 _RATE_WINDOW_NS = 900_000_000  # ticks are a second apart, give or take
@@ -29,11 +30,13 @@ class Emitted:
     lost: Mapping[abi.Loss, int] = field(default_factory=dict)
     first_loss_ns: int = 0
     last_loss_ns: int = 0
+    interfaces: Interfaces = field(default_factory=dict)
 
     def since(self, base: Emitted) -> Emitted:
         """What came after `base`. Times of losses are then the recorder's to tell."""
+        interfaces = _less(self.interfaces, base.interfaces)
         if not base.seen:
-            return self
+            return replace(self, interfaces=interfaces)
         return Emitted(
             seen=max(0, self.seen - base.seen),
             received_packets=max(0, self.received_packets - base.received_packets),
@@ -41,6 +44,7 @@ class Emitted:
             records=max(0, self.records - base.records),
             bytes=max(0, self.bytes - base.bytes),
             lost={why: max(0, self.lost.get(why, 0) - base.lost.get(why, 0)) for why in abi.Loss},
+            interfaces=interfaces,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,6 +56,7 @@ class Emitted:
             "emitted_records": self.records,
             "emitted_bytes": self.bytes,
             "lost": losses(self.lost),
+            "interfaces": interface_list(self.interfaces),
         }
 
     @classmethod
@@ -65,12 +70,16 @@ class Emitted:
             records=int(raw.get("emitted_records", 0)),
             bytes=int(raw.get("emitted_bytes", 0)),
             lost={why: int(lost.get(word(why), 0)) for why in abi.Loss},
+            interfaces=parse_interfaces(raw.get("interfaces")),
         )
 
 
 @dataclass(frozen=True)
 class Counters:
-    """What is shown of a capture; loss times are UTC nanoseconds, None for none."""
+    """What is shown of a capture; loss times are UTC nanoseconds, None for none.
+
+    `interfaces` is empty where it is not known.
+    """
 
     received_packets: int = 0
     error_packets: int = 0
@@ -81,6 +90,7 @@ class Counters:
     lost: Mapping[abi.Loss, int] = field(default_factory=dict)
     first_loss_ns: int | None = None
     last_loss_ns: int | None = None
+    interfaces: Interfaces = field(default_factory=dict)
 
     @property
     def lost_records(self) -> int:
@@ -94,6 +104,7 @@ class Counters:
             "emitted_records": self.emitted_records,
             "emitted_bytes": self.emitted_bytes,
             "lost": losses(self.lost),
+            "interfaces": interface_list(self.interfaces),
         }
 
 
@@ -116,8 +127,8 @@ def losses(lost: Mapping[abi.Loss, int]) -> dict[str, int]:
     return {word(reason): lost.get(reason, 0) for reason in abi.Loss}
 
 
-def total(states: Iterable[abi.CpuState]) -> Emitted:
-    """The counters of all CPUs as one."""
+def total(states: Iterable[abi.CpuState], interfaces: Interfaces | None = None) -> Emitted:
+    """The counters of all CPUs as one, with those by route and mode where they are given."""
     every = list(states)
     first = [state.first_loss_ns for state in every if state.first_loss_ns]
     return Emitted(
@@ -131,6 +142,7 @@ def total(states: Iterable[abi.CpuState]) -> Emitted:
         },
         first_loss_ns=min(first, default=0),
         last_loss_ns=max((state.last_loss_ns for state in every), default=0),
+        interfaces=interfaces or {},
     )
 
 
@@ -154,17 +166,26 @@ def settled(emitted: Emitted, report: abi.Checkpoint | None, rest: abi.Loss) -> 
     return _joined(emitted, report, lost)
 
 
-def boundary(base: Emitted, report: abi.Checkpoint, before: Emitted, after: Emitted) -> Emitted:
+def boundary(
+    base: Emitted,
+    report: abi.Checkpoint,
+    before: Emitted,
+    after: Emitted,
+    now: Emitted | None = None,
+) -> Emitted:
     """What the program had counted where a stream ended by itself and emission went on.
 
     Records, bytes and losses are the recorder's, exact to the record. The program counts
     packets and not at that moment, so those received and those not forwarded are taken
-    between two looks at it, `before` and `after`, in proportion to the records seen.
+    between two looks at it, `before` and `after`, in proportion to the records seen. What
+    it counts by route and mode is looked at only `now`, and so between `base` and that.
     """
+    now = now or after
     lost = {why: int(report.lost_records[why]) for why in abi.Loss}
     rest = lost[abi.Loss.DISK] + lost[abi.Loss.UNKNOWN]  # emitted, and not on disk
     seen = base.seen + int(report.packets) + sum(lost.values())
     share = _Share(before.seen, after.seen, seen)
+    of_all = _Share(base.seen, now.seen, seen)
     return Emitted(
         seen=seen,
         received_packets=share.of(before.received_packets, after.received_packets),
@@ -172,6 +193,11 @@ def boundary(base: Emitted, report: abi.Checkpoint, before: Emitted, after: Emit
         records=base.records + int(report.packets) + rest,
         bytes=base.bytes + int(report.frame_bytes),
         lost={why: base.lost.get(why, 0) + lost[why] for why in abi.Loss},
+        interfaces={
+            key: (of_all.of(known[0], counts[0]), of_all.of(known[1], counts[1]))
+            for key, counts in now.interfaces.items()
+            for known in (base.interfaces.get(key, (0, 0)),)
+        },
     )
 
 
@@ -214,6 +240,7 @@ def kept(stored: Mapping[str, Any], report: abi.Checkpoint | None) -> Counters:
         committed_records=report.packets if report is not None else 0,
         committed_bytes=report.frame_bytes if report is not None else 0,
         lost={reason: int(lost.get(word(reason), 0)) for reason in abi.Loss},
+        interfaces=parse_interfaces(stored.get("interfaces")),
     )
 
 
@@ -258,7 +285,16 @@ def _joined(
         lost=lost,
         first_loss_ns=first,
         last_loss_ns=last,
+        interfaces=emitted.interfaces,
     )
+
+
+def _less(interfaces: Interfaces, base: Interfaces) -> Interfaces:
+    return {
+        key: (max(0, recorded - before[0]), max(0, lost - before[1]))
+        for key, (recorded, lost) in interfaces.items()
+        for before in (base.get(key, (0, 0)),)
+    }
 
 
 def _loss_times(emitted: Emitted, report: abi.Checkpoint | None) -> tuple[int | None, int | None]:

@@ -9,6 +9,7 @@ from typing import Protocol
 from fwdcap import abi
 from fwdcap.capture import folder, recorder
 from fwdcap.capture.accounts import Accounts
+from fwdcap.store.stream_json import Interfaces
 
 
 class Source(Protocol):
@@ -19,6 +20,7 @@ class Source(Protocol):
     def deactivate(self) -> None: ...
     def capture_active(self) -> bool: ...
     def cpu_states(self) -> list[abi.CpuState]: ...
+    def interface_counts(self) -> Interfaces: ...
 
 
 @dataclass(frozen=True)

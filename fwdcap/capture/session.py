@@ -128,6 +128,13 @@ class Session:
         except Unavailable:
             return []
 
+    def counted(self) -> Emitted:
+        """What the program counts, also by route and mode; that takes time with many routes."""
+        try:
+            return counters.total(self.states(), self._source.interface_counts())
+        except Unavailable:
+            return Emitted()
+
     def emitted(self) -> Emitted:
         """What the program counted for this stream."""
         return counters.total(self.states()).since(self.tally.base)
@@ -246,7 +253,7 @@ class Session:
             self._source.deactivate()
         except Unavailable:
             log.warning("the data path is gone, what it counted is not known")
-        return counters.total(self.states())
+        return self.counted()
 
     def drain(self) -> bool:
         """End the recorder with the ring empty; one that is away is started once more."""
@@ -280,8 +287,10 @@ class Session:
 
     def boundary(self) -> Emitted | None:
         """The program's counters where the stream ended by itself; None: they are gone."""
-        report, states = self.report(), self.states()
-        return self.tally.boundary(report, states) if report is not None and states else None
+        report = self.report()
+        if report is None or not self.states():
+            return None
+        return self.tally.boundary(report, self.counted())
 
     def finish(
         self, numbers: Counters, state: State, end: End, stopped_ns: int, continued_by: str = ""
@@ -335,7 +344,7 @@ class Session:
     def _followed(self) -> Path | None:
         """The stream that was rolled into this one, while this one has nothing of its own."""
         words = self.words
-        rolled = words.continues and words.baseline and self.report() is None
+        rolled = words.continues and "seen" in words.baseline and self.report() is None
         return self._place.directory(words.continues) if rolled else None
 
     def _confirm(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from fwdcap import abi
@@ -51,16 +52,16 @@ class Tally:
         numbers = counters.live(counters.total(states).since(self.base), report)
         return numbers, self._grown(states, report, utc_ns)
 
-    def boundary(self, report: abi.Checkpoint, states: States) -> Emitted:
-        """The program's counters where the stream ended by itself, `states` being a look since.
+    def boundary(self, report: abi.Checkpoint, now: Emitted) -> Emitted:
+        """The program's counters where the stream ended by itself, `now` being a look since.
 
         Taken from the looks on either side of that moment.
         """
-        looks = [*self._looks, counters.total(states)]
+        looks = [*self._looks, now]
         seen = self.base.seen + int(report.packets) + sum(report.lost_records)
         before = max((look for look in looks if look.seen <= seen), key=_seen, default=self.base)
         after = min((look for look in looks if look.seen >= seen), key=_seen, default=looks[-1])
-        return counters.boundary(self.base, report, before, after)
+        return counters.boundary(self.base, report, before, after, now)
 
     def baseline(
         self, end: Emitted, states: States, report: abi.Checkpoint, utc_ns: int
@@ -72,7 +73,9 @@ class Tally:
     def settle(self, total: Emitted, report: abi.Checkpoint | None, rest: abi.Loss) -> Counters:
         """A stream that ended with its emission: what nothing explains is `rest`."""
         own = total.since(self.base)
-        return counters.settled(own, report, rest) if own.seen else counters.reported(report)
+        if own.seen:
+            return counters.settled(own, report, rest)
+        return replace(counters.reported(report), interfaces=own.interfaces)
 
     def conclude(self, end: Emitted, report: abi.Checkpoint) -> Counters:
         """A stream that ended by itself, at `end`."""

@@ -187,6 +187,10 @@ class Kernel:
         with self._lock:
             return self._need("recorded from").cpu_states()
 
+    def interface_counts(self) -> Mapping[tuple[int, abi.Mode], tuple[int, int]]:
+        with self._lock:
+            return self._need("recorded from").interface_counts()
+
     # ---- inside
 
     def _need(self, what: str) -> DataPath:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Datapath:
         self._memory_freed = False
         self._unsaid: list[str] = []
         self._slots = self._used_slots()
+        self._gone: Counter[tuple[int, abi.Mode, bool]] = Counter()  # records of rules removed
 
     @classmethod
     def attach(
@@ -117,6 +119,20 @@ class Datapath:
         return {
             key: codec.sum_counters(counters.per_cpu(value.slot.to_bytes(4, "little")))
             for key, value in self._values()
+        }
+
+    def interface_counts(self) -> dict[tuple[int, abi.Mode], tuple[int, int]]:
+        """Records (emitted, lost) by route id and mode since the data path was attached.
+
+        Routes that are gone are counted for as long as this object is there.
+        """
+        counts = Counter(self._gone)
+        for _, value in self._values():
+            counts.update(self._records_of(value))
+        return {
+            (route_id, mode): (counts[route_id, mode, False], counts[route_id, mode, True])
+            for route_id, mode, lost in counts
+            if not lost
         }
 
     def next_hops(self) -> dict[RuleKey, tuple[str, int]]:
@@ -279,7 +295,7 @@ class Datapath:
         slot = old.slot if old and old.route_id == rule.route_id else self._free_slot()
         self._write_rule(key, codec.encode_rule(rule, slot, self.ifindex, old), replaces=bool(old))
         if old and old.slot != slot:
-            self._slots.discard(old.slot)
+            self._let_go(old)
 
     def _write_rule(self, key: bytes, value: bytes, *, replaces: bool) -> None:
         """Put one rule, in memory that no running program still reads another one from.
@@ -323,7 +339,24 @@ class Datapath:
         rules.remove(raw_key)
         self._memory_freed = True
         if raw:
-            self._slots.discard(abi.Rule.from_buffer_copy(raw).slot)
+            self._let_go(abi.Rule.from_buffer_copy(raw))
+
+    def _let_go(self, gone: abi.Rule) -> None:
+        """Of a rule that is no longer there: keep what it counted, free its slot."""
+        self._gone.update(self._records_of(gone))
+        self._slots.discard(gone.slot)
+
+    def _records_of(self, rule: abi.Rule) -> dict[tuple[int, abi.Mode, bool], int]:
+        """Records by route id, mode and whether they were lost; of modes it has or has had."""
+        raw = self._objects.maps["rule_counters"].per_cpu(int(rule.slot).to_bytes(4, "little"))
+        counts = codec.sum_counters(raw)
+        found: dict[tuple[int, abi.Mode, bool], int] = {}
+        for at, mode in enumerate(abi.Mode):
+            recorded, lost = int(counts.recorded_packets[at]), int(counts.lost_packets[at])
+            if recorded or lost or rule.modes & mode:
+                found[rule.route_id, mode, False] = recorded
+                found[rule.route_id, mode, True] = lost
+        return found
 
     def _point_rules_here(self) -> None:
         """After an interface was made again: rules leave by it, and forget what was known."""

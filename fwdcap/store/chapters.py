@@ -83,7 +83,9 @@ class _Source:
 
     def chapter(self, wanted: Wanted) -> Chapter:
         ids = self.ids(wanted.routes)
-        every = scanplan.interfaces(self.routes, _counts(self._words))
+        counters = self._words.counters if self._words is not None else {}
+        counts = stream_json.parse_interfaces(counters.get("interfaces"))
+        every = scanplan.interfaces(self.routes, counts)
         lost = losses(self._words, self._held)
         if len(every) == 1 and every[0].recorded is None:
             recorded = self._held.before.packets + self._held.packets
@@ -141,19 +143,6 @@ def gaps(words: StreamJson | None, held: Contents, wanted: Wanted) -> Iterator[G
         return
     when = f"between {scanplan.moment(first)} and {scanplan.moment(last)}"
     yield Gap(max(first, low), f"{_number(lost)} lost {when}: {_reasons(lost)}")
-
-
-def _counts(words: StreamJson | None) -> dict[tuple[int, abi.Mode], tuple[int, int]]:
-    """Records (recorded, lost) by route id and mode, where fwdcapd has counted them so."""
-    rows = words.counters.get("interfaces", ()) if words is not None else ()
-    modes = {scanplan.word(mode): mode for mode in abi.Mode}
-    return {
-        (row["route_id"], modes[row["mode"]]): (row["recorded"], row["lost"])
-        for row in rows
-        if isinstance(row, dict)
-        and row.get("mode") in modes
-        and all(isinstance(row.get(key), int) for key in ("route_id", "recorded", "lost"))
-    }
 
 
 def _what(stream: str, words: StreamJson | None, held: Contents, lost: Mapping[str, int]) -> str:

@@ -16,10 +16,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from fwdcap import abi
+
 State = Literal["recording", "complete", "recovered"]
 
 FILE = "stream.json"
 FORMAT = 1
+
+# Records (emitted, lost before they were) by route id and mode.
+Interfaces = Mapping[tuple[int, abi.Mode], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -28,8 +33,8 @@ class StreamJson:
 
     `routes` is the table as it was at the start, `changes` what became of it
     since. `counters` holds received_packets, error_packets, emitted_records,
-    emitted_bytes and lost (reason → records); it is empty until the stop. `note`
-    says what recovery found.
+    emitted_bytes, lost (reason → records) and interfaces, the rows of
+    `interface_list`; it is empty until the stop. `note` says what recovery found.
     Of a stream that retention has `trimmed`, `original_first_ns` is the time of
     the first packet it had, `removed` its segments, packets and bytes (record
     headers included) that are gone.
@@ -128,6 +133,25 @@ def write(path: Path, value: StreamJson) -> None:
         os.close(directory)
 
 
+def interface_list(interfaces: Interfaces) -> list[dict[str, Any]]:
+    """As `counters` and `baseline` have them."""
+    return [
+        {"route_id": route_id, "mode": mode.name.lower(), "recorded": recorded, "lost": lost}
+        for (route_id, mode), (recorded, lost) in sorted(interfaces.items())
+    ]
+
+
+def parse_interfaces(raw: object) -> Interfaces:
+    """What `interface_list` wrote; rows that are damaged are left out."""
+    rows = [row for row in raw if isinstance(row, dict)] if isinstance(raw, list | tuple) else []
+    return {
+        (row["route_id"], _MODES[row["mode"]]): (row["recorded"], row["lost"])
+        for row in rows
+        if str(row.get("mode")) in _MODES
+        and all(_fits(row.get(key), int) for key in ("route_id", "recorded", "lost"))
+    }
+
+
 def _share(fd: int, directory: Path) -> None:
     """Lets the store's group read the file: the web process is in it and nothing else."""
     os.fchmod(fd, 0o640)
@@ -135,6 +159,7 @@ def _share(fd: int, directory: Path) -> None:
         os.fchown(fd, -1, directory.stat().st_gid)
 
 
+_MODES = {mode.name.lower(): mode for mode in abi.Mode}
 _REQUIRED = {"name", "stream", "state", "started_ns"}
 _KINDS: Mapping[str, type] = {
     "name": str,

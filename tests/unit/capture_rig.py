@@ -59,10 +59,17 @@ class Rig:
         return read
 
     def pid(self, stream: str = STREAM) -> int:
-        found = recorder.find(self.store / "streams" / stream)
-        assert found is not None
-        found.close()
-        return found.pid
+        """Of the recorder, which has its name only once it is executed."""
+        found: list[recorder.Recorder] = []
+
+        def look() -> bool:
+            running = recorder.find(self.store / "streams" / stream)
+            found.extend([running] if running else [])
+            return bool(found)
+
+        eventually(look)
+        found[0].close()
+        return found[0].pid
 
     def recording(self) -> bool:
         found = recorder.find(self.store / "streams" / STREAM)
@@ -71,7 +78,6 @@ class Rig:
         return found is not None
 
     def kill(self) -> None:
-        eventually(self.recording)
         os.kill(self.pid(), signal.SIGKILL)
         self.gone()
 

@@ -57,6 +57,7 @@ class FakeSource:
     active: bool = False
     snaplen: int | None = None
     states: list[abi.CpuState] = field(default_factory=lambda: [abi.CpuState(), abi.CpuState()])
+    by_interface: dict[tuple[int, abi.Mode], tuple[int, int]] = field(default_factory=dict)
 
     def emit(self, records: int, lost: int = 0, frame_bytes: int = 100) -> None:
         """Packets pass: `records` reach the ring, `lost` do not fit."""
@@ -92,6 +93,10 @@ class FakeSource:
     def cpu_states(self) -> list[abi.CpuState]:
         self._need()
         return self.states
+
+    def interface_counts(self) -> dict[tuple[int, abi.Mode], tuple[int, int]]:
+        self._need()
+        return dict(self.by_interface)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fwdcap import abi
 from fwdcap.capture import counters
 from fwdcap.capture.counters import Emitted, Sample
 from fwdcap.capture.tally import Tally
-from fwdcap.store.stream_json import StreamJson
+from fwdcap.store.stream_json import StreamJson, parse_interfaces
 
 pytestmark = pytest.mark.unit
 
@@ -139,7 +139,7 @@ def test_a_streams_share_is_what_came_after_its_baseline() -> None:
 
 def test_without_a_baseline_all_of_it_is() -> None:
     now = counters.total([cpu(30, 5, first_loss_ns=7)])
-    assert now.since(Emitted()) is now
+    assert now.since(Emitted()) == now
 
 
 def test_a_baseline_survives_stream_json() -> None:
@@ -170,6 +170,27 @@ def test_what_was_emitted_after_a_cap_is_nobodys() -> None:
     assert found.received_packets == 100
 
 
+ROUTE = (7, abi.Mode.INLINE)
+
+
+def test_counts_by_route_and_mode_survive_stream_json() -> None:
+    base = Emitted(interfaces={ROUTE: (10, 2), (7, abi.Mode.EGRESS): (0, 0)})
+    assert Emitted.of(base.to_dict()).interfaces == base.interfaces
+    assert parse_interfaces([{"route_id": 1, "mode": "inline", "lost": 3}, 7]) == {}
+    assert parse_interfaces([{"route_id": 1, "mode": [], "recorded": 1, "lost": 3}]) == {}
+
+
+def test_what_was_counted_by_route_before_the_capture_is_not_its_own() -> None:
+    """A route that came later has no baseline; one whose rule was made anew counts from 0."""
+    base = Emitted(interfaces={ROUTE: (100, 5), (9, abi.Mode.EGRESS): (50, 0)})
+    later = {ROUTE: (130, 6), (8, abi.Mode.INGRESS): (4, 1), (9, abi.Mode.EGRESS): (2, 0)}
+    assert counters.total([cpu(7)], later).since(base).interfaces == {
+        ROUTE: (30, 1),
+        (8, abi.Mode.INGRESS): (4, 1),
+        (9, abi.Mode.EGRESS): (0, 0),
+    }
+
+
 pieces = st.lists(
     st.tuples(st.integers(0, 1000), st.integers(0, 100), st.integers(0, 5)), min_size=1, max_size=6
 )
@@ -186,14 +207,22 @@ def test_each_stream_of_a_rolled_capture_adds_up_and_so_do_all(
     for packets, full, unknown in rolled:
         tally, report_ = Tally(words), ended(packets, full, unknown)
         late = min(seen, base.seen + packets + full + unknown + 17)
-        end = tally.boundary(report_, [abi.CpuState(next_sequence=late, received_packets=late)])
+        now = abi.CpuState(next_sequence=late, received_packets=late)
+        end = tally.boundary(report_, counters.total([now], {ROUTE: (late, 0)}))
         streams.append(tally.conclude(end, report_))
         shares.append(end.seen - base.seen)
         base, words = end, replace(words, baseline=end.to_dict())
-    final = Emitted(seen=seen, received_packets=seen, records=base.records + last, lost=base.lost)
+    final = Emitted(
+        seen=seen,
+        received_packets=seen,
+        records=base.records + last,
+        lost=base.lost,
+        interfaces={ROUTE: (seen, 0)},
+    )
     streams.append(Tally(words).settle(final, report(last), abi.Loss.UNKNOWN))
     shares.append(seen - base.seen)
     for found, share in zip(streams, shares, strict=True):
         assert found.committed_records + found.lost_records == share
         assert found.received_packets == share
+        assert found.interfaces[ROUTE] == (share, 0)
     assert sum(shares) == seen
