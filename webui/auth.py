@@ -22,6 +22,7 @@ from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as AnyResponse
 
 from fwdcap.errors import Forbidden
+from fwdcap.users.roles import Role
 from webui import problems
 from webui.context import context
 from webui.users import User
@@ -47,6 +48,29 @@ def changes(view: Callable[P, R]) -> Callable[P, R]:
     return view
 
 
+def needs(role: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Marks a view with the least role that may use it; without a mark it is admin."""
+
+    def mark(view: Callable[P, R]) -> Callable[P, R]:
+        view.needed_role = role  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def needed(app: Flask, endpoint: str | None) -> Role:
+    """The least role that may use that endpoint."""
+    view = app.view_functions.get(endpoint or "")
+    role: Role = getattr(view, "needed_role", Role.ADMIN)
+    return role
+
+
+def may(role: Role | str) -> bool:
+    """Whether the user of this request may what `role` may."""
+    user = getattr(g, "user", None)
+    return user is not None and user.role.may(Role(role))
+
+
 def install(app: Flask) -> None:
     """Puts the checks in front of every view."""
     basic = HTTPBasicAuth(realm="fwdcap")
@@ -59,6 +83,7 @@ def install(app: Flask) -> None:
             refusal: AnyResponse | None = identify()
             if refusal is not None:
                 return refusal
+            _refuse_lesser()
         if _changes_state():
             _refuse_foreign()
         return None
@@ -98,6 +123,19 @@ def _unauthorized() -> AnyResponse:
     if problems.family() == "live":  # Basic would make the browser open its own dialog
         response.headers["WWW-Authenticate"] = 'Session realm="fwdcap"'
     return response
+
+
+def _refuse_lesser() -> None:
+    """Raises Forbidden for a user whose role is below the one this view needs."""
+    if request.endpoint is None:  # nothing is there, which is not a secret
+        return
+    role = needed(current_app, request.endpoint)
+    if not may(role):
+        raise Forbidden(
+            f"User {g.user.name} has the role {g.user.role}, which may not do this.",
+            code="role",
+            hint=f"Ask an admin for the role {role}.",
+        )
 
 
 def _changes_state() -> bool:

@@ -14,7 +14,9 @@ from fwdcap.store.listing import open_splits
 from fwdcap.store.names import not_found, shorten, stream_directory
 from fwdcap.store.stream import StreamInfo, list_streams, read_stream
 from fwdcap.store.views import VIEWS, view_named
+from fwdcap.users.roles import Role
 from webui import files, problems, splits
+from webui.auth import needs
 from webui.context import context
 from webui.files import FileRow
 from webui.moment import overview_now
@@ -28,6 +30,7 @@ _MOST_PAGES = 10**9
 
 @blueprint.get("/files")
 @blueprint.get("/en.files.html", endpoint="manual")
+@needs(Role.VIEWER)
 def index() -> str:
     """Every stream, newest first; with StreamName that one alone."""
     chosen = request.args.get("StreamName", "").strip()
@@ -40,6 +43,7 @@ def index() -> str:
 
 
 @blueprint.post("/files/delete")
+@needs(Role.OPERATOR)
 def delete() -> AnyResponse:
     """Deletes the stream that a form names."""
     around = context()

@@ -27,6 +27,7 @@ from fwdcap import __version__
 from fwdcap.errors import FwdcapError, NotFound
 from fwdcap.store.names import check_name
 from fwdcap.store.stream import read_stream
+from fwdcap.users.roles import Role
 from webui import auth, files, problems
 from webui.context import context
 from webui.moment import overview_now
@@ -43,6 +44,7 @@ def _everywhere() -> dict[str, Any]:
     user = getattr(g, "user", None)
     return {
         "user": user,
+        "may": auth.may,
         "by_session": getattr(g, "by_session", False),
         "now": overview_now() if user is not None else None,
         "zone": context().zone_name,
@@ -51,18 +53,21 @@ def _everywhere() -> dict[str, Any]:
 
 
 @blueprint.get("/")
+@auth.needs(Role.VIEWER)
 def index() -> AnyResponse:
     """The Capture page is the first one."""
     return redirect(url_for("pages.capture"), 302)
 
 
 @blueprint.get("/capture")
+@auth.needs(Role.VIEWER)
 def capture() -> str:
     """Start, stop, and the numbers of the moment."""
     return _capture_page()
 
 
 @blueprint.post("/capture/start")
+@auth.needs(Role.OPERATOR)
 def start() -> AnyResponse:
     """REC."""
     name = request.form.get("name", "").strip()
@@ -74,6 +79,7 @@ def start() -> AnyResponse:
 
 
 @blueprint.post("/capture/stop")
+@auth.needs(Role.OPERATOR)
 def stop() -> AnyResponse:
     """STOP."""
     try:
@@ -84,6 +90,7 @@ def stop() -> AnyResponse:
 
 
 @blueprint.get("/live.json")
+@auth.needs(Role.VIEWER)
 def live() -> Response:
     """What moves on a page: `values`, `states`, and the `layout` they belong to."""
     parameters()
@@ -120,6 +127,7 @@ def login() -> AnyResponse | str:
 
 
 @blueprint.post("/logout")
+@auth.needs(Role.VIEWER)
 def logout() -> AnyResponse:
     """Ends this browser's session."""
     session.clear()

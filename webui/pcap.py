@@ -17,8 +17,9 @@ from fwdcap.store.download import open_range, open_single
 from fwdcap.store.export import Export
 from fwdcap.store.names import shorten, stream_directory
 from fwdcap.store.times import NS
+from fwdcap.users.roles import Role
 from webui import exports
-from webui.auth import changes
+from webui.auth import changes, needs
 from webui.context import context
 from webui.query import instant, parameters, required, whole_number
 from webui.selection import selecting
@@ -40,6 +41,7 @@ _MOST = (1 << 63) - 1
 
 
 @blueprint.get("/single")
+@needs(Role.DOWNLOADER)
 def single() -> Response:
     """A whole stream as one file, a running one up to what is committed."""
     given, wanted = selecting("StreamName")
@@ -50,6 +52,7 @@ def single() -> Response:
 
 
 @blueprint.get("/splittime")
+@needs(Role.DOWNLOADER)
 def splittime() -> Response:
     """A stream's records in [Start, Stop)."""
     given, wanted = selecting("StreamName", "Start", "Stop")
@@ -64,6 +67,7 @@ def splittime() -> Response:
 
 @blueprint.get("/timerange")
 @version_1.get("/timerange")
+@needs(Role.DOWNLOADER)
 def timerange() -> Response:
     """The records of all streams in [TSBegin, TSEnd), in order of time.
 
@@ -81,6 +85,7 @@ def timerange() -> Response:
 
 
 @blueprint.get("/del")
+@needs(Role.OPERATOR)
 @changes
 def delete() -> Response:
     """Deletes a stream that is not being recorded."""

@@ -16,6 +16,8 @@ from fwdcap.store.names import not_found
 from fwdcap.store.stream import StreamInfo, list_streams, read_stream
 from fwdcap.store.times import asctime
 from fwdcap.store.views import VIEWS, Split, split_names, view_named
+from fwdcap.users.roles import Role
+from webui.auth import needs
 from webui.context import context
 from webui.query import parameters, required
 from webui.sending import send_text
@@ -28,6 +30,7 @@ SPLIT_HEADING = "Name,Size Bytes,Packet Count,URL\n"
 
 
 @blueprint.get("/list")
+@needs(Role.VIEWER)
 def list_() -> Response:
     """One row a stream, newest first."""
     parameters()
@@ -37,6 +40,7 @@ def list_() -> Response:
 
 
 @blueprint.get("/view")
+@needs(Role.VIEWER)
 def view() -> Response:
     """The ways to cut a stream."""
     stream = required(parameters(("StreamName",)), "StreamName")
@@ -46,6 +50,7 @@ def view() -> Response:
 
 
 @blueprint.get("/split")
+@needs(Role.VIEWER)
 def split() -> Response:
     """The splits of a stream in one view, the growing one of a running capture included."""
     given = parameters(("StreamName", "StreamView"))

@@ -15,6 +15,8 @@ from flask import Blueprint, Response
 
 from fwdcap.store.stream import list_streams
 from fwdcap.store.times import NS, days_hours_minutes, local
+from fwdcap.users.roles import Role
+from webui.auth import needs
 from webui.context import context
 from webui.query import parameters
 
@@ -24,6 +26,7 @@ Body = Mapping[str, Any]
 
 
 @blueprint.get("/capture_status")
+@needs(Role.VIEWER)
 def capture_status() -> Response:
     """The running capture, or the last one."""
     parameters()
@@ -32,6 +35,7 @@ def capture_status() -> Response:
 
 
 @blueprint.get("/stats_summary")
+@needs(Role.VIEWER)
 def stats_summary() -> Response:
     """The appliance and its store."""
     parameters()

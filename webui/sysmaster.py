@@ -10,8 +10,9 @@ from flask import Blueprint, Response
 from fwdcap import abi, amounts
 from fwdcap.store.names import check_name
 from fwdcap.store.times import NS, days_hours_minutes
+from fwdcap.users.roles import Role
 from webui import problems
-from webui.auth import changes
+from webui.auth import changes, needs
 from webui.context import context
 from webui.query import parameters, whole_number
 
@@ -22,6 +23,7 @@ _MOST = 2**63 - 1
 
 
 @blueprint.get("/status")
+@needs(Role.VIEWER)
 def status() -> Response:
     """The 18 lines."""
     parameters()
@@ -31,6 +33,7 @@ def status() -> Response:
 
 
 @blueprint.get("/capture_start")
+@needs(Role.OPERATOR)
 @changes
 def capture_start() -> Response:
     """Starts a capture of the name in StreamName."""
@@ -41,6 +44,7 @@ def capture_start() -> Response:
 
 
 @blueprint.get("/capture_stop")
+@needs(Role.OPERATOR)
 @changes
 def capture_stop() -> Response:
     """Stops the running capture, whoever started it."""

@@ -22,6 +22,8 @@ from threading import Lock
 
 from werkzeug.security import check_password_hash
 
+from fwdcap.users.roles import Role, role_of
+
 VERIFIED_S = 60.0
 _REMEMBERED = 1024
 # What unknown users are checked against: as dear as a real hash, and no password has it.
@@ -35,7 +37,7 @@ class User:
     """A user who proved to be it; `mark` changes with the password."""
 
     name: str
-    role: str
+    role: Role
     mark: str
 
 
@@ -72,7 +74,7 @@ class Users:
 
     def _user(self, name: str, entry: dict[str, str]) -> User:
         mark = self._keyed("session", name, entry["hash"]).hex()
-        return User(name, entry.get("role", ""), mark)
+        return User(name, Role(entry["role"]), mark)
 
     def _keyed(self, *parts: str) -> bytes:
         message = b"".join(
@@ -120,5 +122,7 @@ def _parse(raw: object) -> dict[str, dict[str, str]]:
     return {
         name: {key: value for key, value in entry.items() if isinstance(value, str)}
         for name, entry in users.items()
-        if isinstance(entry, dict) and isinstance(entry.get("hash"), str)
+        if isinstance(entry, dict)
+        and isinstance(entry.get("hash"), str)
+        and role_of(entry.get("role")) is not None
     }

@@ -27,10 +27,11 @@ NOW_NS = STARTED_NS + 60 * SECOND_NS
 HASH = generate_password_hash(PASSWORD, method="scrypt:1024:1:1")
 
 
-def write_users(store: Path, password_hash: str = HASH) -> None:
-    """users.json as `fwdcap run` writes it."""
-    users = {"users": {"fwdcap": {"hash": password_hash, "role": "admin"}}}
-    (store / "users.json").write_text(json.dumps(users))
+def write_users(store: Path, password_hash: str = HASH, **others: dict[str, Any]) -> None:
+    """users.json as `fwdcap run` writes it; `others` are entries by name, same password."""
+    users = {"fwdcap": {"hash": password_hash, "role": "admin"}}
+    users |= {name: {"hash": HASH, **entry} for name, entry in others.items()}
+    (store / "users.json").write_text(json.dumps({"users": users}))
 
 
 def way(packets: int, dropped: int = 0, lost: int = 0) -> dict[str, Any]:
@@ -193,22 +194,24 @@ class Site:
     app: Flask
     now: list[float]
 
-    def get(self, url: str, *, method: str = "GET", **headers: str) -> TestResponse:
+    def get(
+        self, url: str, *, method: str = "GET", user: str = "fwdcap", **headers: str
+    ) -> TestResponse:
         """A request with the right password; `url` is sent as it stands."""
         path, _, query = url.partition("?")
         return self.app.test_client().open(
             path,
             method=method,
             query_string=query,
-            auth=("fwdcap", PASSWORD),
+            auth=(user, PASSWORD),
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )
 
-    def browser(self, *, login: bool = True) -> FlaskClient:
+    def browser(self, *, login: bool = True, user: str = "fwdcap") -> FlaskClient:
         """A client with a session cookie, as a browser has it."""
         client = self.app.test_client()
         if login:
-            answer = post(client, "/login", name="fwdcap", password=PASSWORD)
+            answer = post(client, "/login", name=user, password=PASSWORD)
             assert answer.status_code == 303, answer.text
         return client
 

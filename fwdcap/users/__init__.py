@@ -1,0 +1,1 @@
+"""Who may use an appliance, and what for; read by the web, written by fwdcapd alone."""
