@@ -95,6 +95,8 @@ class Captures:
         session = self._session
         if session is not None and session.words.stream == stream:
             session.note_trimmed(original_first_ns, removed)
+        else:
+            self._shelf.note_trimmed(stream, original_first_ns, removed)
 
     # ---- verbs
 

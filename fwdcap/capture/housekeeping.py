@@ -184,18 +184,22 @@ class Housekeeping:
         gone = [piece for piece in kept.pieces if piece.number <= action.last]
         self.porter.expect(sum(piece.archive_bytes for piece in gone))
         size = sum(piece.store_bytes + piece.archive_bytes for piece in gone)
+        which = "running" if kept.ended_ns is None else "last"
+        oldest = f"{len(gone)} segments" if len(gone) > 1 else "segment"
         self._board.line(
-            f"The running stream {action.stream} lost its oldest {len(gone)} segments, for room: "
-            f"{size:,} bytes."
+            f"The {which} stream {action.stream} lost its oldest {oldest}, "
+            f"for room: {size:,} bytes."
         )
+        if kept.ended_ns is not None:
+            self._note_removed(action.stream)
 
     def _hide(self, stream: str) -> None:
         with self._commit:
             self._leaving.hide_stream(stream)
 
-    def _note_removed(self, running: str) -> None:
-        """Let stream.json of the running stream say what is no longer there."""
-        directory = self._store / "streams" / running
+    def _note_removed(self, stream: str) -> None:
+        """Let stream.json say what is no longer there."""
+        directory = self._store / "streams" / stream
         found = (places.segment_of(name) for name in os.listdir(directory))
         first = min((number for number, kind in filter(None, found) if kind == "pcap"), default=0)
         words = stream_json.read(directory / stream_json.FILE)
@@ -207,7 +211,7 @@ class Housekeeping:
             "packets": held.before.packets,
             "bytes": held.before.bytes,
         }
-        self._running.note_trimmed(running, held.anchor_ns, removed)
+        self._running.note_trimmed(stream, held.anchor_ns, removed)
 
     def _judge(self, streams: Sequence[Kept], limits: Limits, free_bytes: int, acted: bool) -> None:
         used = sum(stream.store_bytes + stream.archive_bytes for stream in streams)

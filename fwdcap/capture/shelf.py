@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from fwdcap.capture import counters, folder, recorder
 from fwdcap.capture.counters import Counters
@@ -20,6 +23,7 @@ class Shelf:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._owed: StreamJson | None = None  # last words that a full disk did not take
+        self._pen = threading.Lock()  # retention notes what it removed, from its own thread
         self.last: tuple[StreamJson, Counters] | None = None
 
     def read(self) -> list[StreamJson]:
@@ -47,24 +51,38 @@ class Shelf:
 
     def write_owed(self) -> None:
         """Write what is owed, once there is room for it."""
-        words = self._owed
-        directory = self._place.directory(words.stream) if words else None
-        if words is None or directory is None:
-            return
-        if directory.is_dir():
-            try:
-                stream_json.write(directory / stream_json.FILE, words)
-            except OSError:
-                return  # in a second again
-        self._owed = None
+        with self._pen:
+            words = self._owed
+            directory = self._place.directory(words.stream) if words else None
+            if words is None or directory is None:
+                return
+            if directory.is_dir():
+                try:
+                    stream_json.write(directory / stream_json.FILE, words)
+                except OSError:
+                    return  # in a second again
+            self._owed = None
 
     def note_continued(self, stream: str, by: str) -> None:
         """Have an ended stream name the one that goes on from it."""
-        path = self._place.directory(stream) / stream_json.FILE
-        words = stream_json.read(path)
-        if words is None:
-            return
         try:
-            stream_json.write(path, replace(words, continued_by=by))
+            self._change(stream, continued_by=by)
         except OSError as error:
             log.warning("stream.json of %s could not be written: %s", stream, error)
+
+    def note_trimmed(
+        self, stream: str, original_first_ns: int | None, removed: Mapping[str, int]
+    ) -> None:
+        """Write down what retention removed of a complete stream. Raises OSError."""
+        self._change(
+            stream, trimmed=True, original_first_ns=original_first_ns, removed=dict(removed)
+        )
+
+    def _change(self, stream: str, **changes: Any) -> None:
+        path = self._place.directory(stream) / stream_json.FILE
+        with self._pen:
+            if self._owed is not None and self._owed.stream == stream:
+                self._owed = replace(self._owed, **changes)
+            words = stream_json.read(path)
+            if words is not None:
+                stream_json.write(path, replace(words, **changes))

@@ -2,9 +2,11 @@
 
 Whole complete streams go first, oldest first, and no more of them than the
 limits ask for; only when none is left does the running stream lose its oldest
-sealed segments. `max_bytes` is over store and archive together. `min_free` is
-of each file system: with an archive the store is kept free by moving segments
-there, and only if half of its `min_free` is used up all the same, by deleting.
+sealed segments. The last stream of all does so too when it is complete, and goes
+as a whole only if nothing less will do, or for its age. `max_bytes` is over store
+and archive together. `min_free` is of each file system: with an archive the store
+is kept free by moving segments there, and only if half of its `min_free` is used
+up all the same, by deleting.
 
 What lies in an archive that cannot be read now is neither counted nor deleted.
 """
@@ -12,7 +14,7 @@ What lies in an archive that cannot be read now is neither counted nor deleted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 
@@ -87,7 +89,7 @@ class Delete:
 
 @dataclass(frozen=True)
 class Trim:
-    """Delete the segments of the running stream up to and including `last`."""
+    """Delete the segments of the last stream up to and including `last`."""
 
     stream: str
     last: int
@@ -138,8 +140,12 @@ def choose(
         (stream for stream in streams if stream.ended_ns is None),
         key=lambda stream: (stream.started_ns, stream.stream),
     )
-    deletes = list(_deletes(complete, limits, excess, now_ns))
-    return tuple(chain(deletes, _trims(running, excess)))
+    newest = complete[-1] if complete and not running else None
+    whole = [stream for stream in complete if stream is not newest]
+    ends: list[Action] = list(_deletes(whole, limits, excess, now_ns))
+    if newest is not None:
+        ends.extend(_trim_or_delete(newest, limits, excess, now_ns))
+    return tuple(chain(ends, _trims(running, excess)))
 
 
 def to_archive(streams: Iterable[Kept], limits: Limits, free_bytes: int) -> tuple[Move, ...]:
@@ -184,14 +190,25 @@ def _deletes(
         if stream.away:
             continue
         store_bytes, archive_bytes = stream.store_bytes, stream.archive_bytes
-        expired = limits.max_age_ns is not None and (
-            now_ns - (stream.ended_ns or 0) > limits.max_age_ns
-        )
         # What the archive has does not go because the store is short of room.
         gives = 0 if archive_bytes else store_bytes
-        if expired or excess.helped_by(gives, archive_bytes):
+        if _expired(stream, limits, now_ns) or excess.helped_by(gives, archive_bytes):
             excess.less(store_bytes, archive_bytes)
             yield Delete(stream.stream)
+
+
+def _expired(stream: Kept, limits: Limits, now_ns: int) -> bool:
+    return limits.max_age_ns is not None and now_ns - (stream.ended_ns or 0) > limits.max_age_ns
+
+
+def _trim_or_delete(stream: Kept, limits: Limits, excess: _Excess, now_ns: int) -> Sequence[Action]:
+    """What becomes of the last stream of all, which is complete."""
+    whole = list(_deletes([stream], limits, replace(excess), now_ns))
+    if not whole or _expired(stream, limits, now_ns):
+        return whole
+    left = replace(excess)
+    trims = list(_trims([replace(stream, pieces=stream.pieces[:-1])], left))
+    return trims if not left.helped_by(stream.store_bytes, stream.archive_bytes) else whole
 
 
 def _trims(running: Sequence[Kept], excess: _Excess) -> Iterator[Trim]:

@@ -190,6 +190,28 @@ def test_the_running_stream_loses_its_oldest_segments_last(rig: Rig) -> None:
     assert not [name for name in left if name.startswith("000000")]
 
 
+def test_the_last_complete_stream_loses_only_what_it_must(rig: Rig) -> None:
+    rig.stream(1)
+    last = rig.stream(2, segments=4)
+    rig.daemon(max_bytes=Size(_bytes(last.directory) - 1)).keep()
+    assert rig.names() == ["s2"]
+    info = read_stream(rig.store, "s2")
+    assert (info.packets, info.trimmed) == (300, True)
+    words = stream_json.read(last.directory / stream_json.FILE)
+    assert words is not None
+    assert words.removed == {"segments": 1, "packets": 100, "bytes": 100 * 416}
+    assert words.original_first_ns == last.started_ns
+    deleted, trimmed = rig.house.tick()
+    assert deleted.startswith("Stream s1 was deleted")
+    assert trimmed.startswith("The last stream s2 lost its oldest segment,")
+    rig.house.keep()
+    assert read_stream(rig.store, "s2").packets == 300
+
+
+def _bytes(directory: Path) -> int:
+    return sum(os.lstat(path).st_blocks * 512 for path in directory.iterdir())
+
+
 def test_stream_json_is_mended_where_a_crash_came_before_it(rig: Rig) -> None:
     running = rig.stream(1, segments=4, running=True)
     for kind in places.KINDS:

@@ -69,6 +69,23 @@ def test_the_running_stream_is_trimmed_only_when_no_other_is_left() -> None:
     assert choose(streams, Limits(max_bytes=1), 0, NOW_NS) == (Delete("a"), Trim("run", 1))
 
 
+def test_the_last_stream_of_all_is_trimmed_when_it_is_complete_too() -> None:
+    streams = [kept("b", 20, 50, 50, 50), kept("a", 10, 50)]
+    assert choose(streams, Limits(max_bytes=150), 0, NOW_NS) == (Delete("a"),)
+    assert choose(streams, Limits(max_bytes=100), 0, NOW_NS) == (Delete("a"), Trim("b", 0))
+    assert choose(streams, Limits(min_free_bytes=51), 0, NOW_NS) == (Delete("a"), Trim("b", 0))
+    assert choose(streams, Limits(max_bytes=50), 0, NOW_NS) == (Delete("a"), Trim("b", 1))
+    # Nothing less will do.
+    assert choose(streams, Limits(max_bytes=49), 0, NOW_NS) == (Delete("a"), Delete("b"))
+    old = Limits(max_bytes=100, max_age_ns=NOW_NS - 21)
+    assert choose(streams, old, 0, NOW_NS) == (Delete("a"), Delete("b"))
+
+
+def test_beside_a_running_stream_the_last_complete_one_goes_whole() -> None:
+    streams = [kept("run", None, 50), kept("a", 10, 50, 50, 50)]
+    assert choose(streams, Limits(max_bytes=150), 0, NOW_NS) == (Delete("a"),)
+
+
 def test_age_counts_from_the_end_of_a_stream() -> None:
     day = 86_400 * NS
     streams = [kept("old", NOW_NS - 8 * day, 1), kept("new", NOW_NS - 6 * day, 1)]
