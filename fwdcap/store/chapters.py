@@ -132,17 +132,33 @@ def losses(words: StreamJson | None, held: Contents) -> dict[str, int]:
 
 def gaps(words: StreamJson | None, held: Contents, wanted: Wanted) -> Iterator[Gap]:
     """Where records are missing, as far as that lies in the window."""
+    low, high = wanted.start_ns or 0, wanted.stop_ns
+    for first, last, lost in _episodes(words, held):
+        if last < low or (high is not None and first >= high):
+            continue
+        when = f"between {scanplan.moment(first)} and {scanplan.moment(last)}"
+        yield Gap(max(first, low), f"{_number(lost)} lost {when}: {_reasons(lost)}")
+
+
+def _episodes(
+    words: StreamJson | None, held: Contents
+) -> Iterator[tuple[int, int, Mapping[str, int]]]:
+    """First and last time (UTC ns) and the records lost by reason; else one of them all."""
     lost = losses(words, held)
+    told = [each for each in words.losses if _is_episode(each)] if words is not None else []
+    if sum(each["records"] for each in told) == sum(lost.values()):
+        for each in told:
+            yield each["first_ns"], each["last_ns"], {str(each["reason"]): each["records"]}
+        return
     said = held.checkpoint
     first = (words.first_loss_ns if words else None) or (said.first_loss_ns if said else 0)
     last = (words.last_loss_ns if words else None) or (said.last_loss_ns if said else 0)
-    if not lost or not first or not last:
-        return
-    low, high = wanted.start_ns or 0, wanted.stop_ns
-    if last < low or (high is not None and first >= high):
-        return
-    when = f"between {scanplan.moment(first)} and {scanplan.moment(last)}"
-    yield Gap(max(first, low), f"{_number(lost)} lost {when}: {_reasons(lost)}")
+    if lost and first and last:
+        yield first, last, lost
+
+
+def _is_episode(each: Mapping[str, Any]) -> bool:
+    return all(isinstance(each.get(key), int) for key in ("records", "first_ns", "last_ns"))
 
 
 def _what(stream: str, words: StreamJson | None, held: Contents, lost: Mapping[str, int]) -> str:

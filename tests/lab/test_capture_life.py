@@ -12,11 +12,13 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -244,6 +246,33 @@ def test_losses_have_their_ring_their_reason_and_their_time(machine: Machine) ->
     assert resumed_ns - 10**9 < told["losses"][-1]["last_ns"] < resumed_ns + 10**9
     assert sum(each["records"] for each in told["losses"]) == lost
     assert told["counters"]["lost"]["ring-full"] == lost
+    (row,) = [each for each in told["counters"]["interfaces"] if each["recorded"]]
+    assert (row["mode"], row["recorded"], row["lost"]) == ("inline", found["packets"], lost)
+    comments = shark(export(machine, found["stream"]), "frame.comment")
+    said = [comment for comment in comments if comment]
+    assert len(said) == len(told["losses"])
+    assert all("ring-full" in comment for comment in said)
+    # The dissector of the file itself wants a small one: without a packet.
+    nothing = export(machine, found["stream"], "&FilterTCP=true")
+    counts = [f"pcapng.options.option.data.interface.{what}" for what in ("received", "dropped")]
+    as_blocks = ("-X", "read_format:MIME Files Format")
+    assert shark(nothing, *counts, options=as_blocks) == [f"{5 * RATE}\t{lost}"]
+
+
+def export(machine: Machine, stream: str, more: str = "") -> Path:
+    """The stream as the pages export it to pcapng."""
+    path = machine.lab.directory / "exported.pcapng"
+    with machine.pages.open(f"/pcap/single?StreamName={stream}&Format=pcapng{more}") as answer:
+        path.write_bytes(answer.read())
+    return path
+
+
+def shark(path: Path, *fields: str, options: Sequence[str] = ()) -> list[str]:
+    """The lines of tshark with these fields."""
+    wanted = itertools.chain.from_iterable(("-e", field) for field in fields)
+    command = ["tshark", "-r", str(path), *options, "-T", "fields", *wanted]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout.splitlines()
 
 
 # ---- the schedule

@@ -139,6 +139,25 @@ def test_loss_of_each_interface_where_it_was_counted(tmp_path: Path) -> None:
     ) == ["22|1", "2|1"]
 
 
+def test_losses_are_said_where_each_was(tmp_path: Path) -> None:
+    built = StreamBuilder(tmp_path, lost=3).add(packets(20)).complete().write()
+    times = [built.started_ns + ms * 1_000_000 for ms in (4, 5, 14, 15)]
+    losses = (
+        {"ring": 0, "reason": "ring-full", "records": 2, "first_ns": times[0], "last_ns": times[1]},
+        {"ring": None, "reason": "disk", "records": 1, "first_ns": times[2], "last_ns": times[3]},
+    )
+    counters = {"lost": {"ring-full": 2, "disk": 1}}
+    told = replace(built.words(), losses=losses, counters=counters)
+    stream_json.write(built.directory / stream_json.FILE, told)
+    said = fields(exported(tmp_path, built, NG), "frame.number", "frame.comment")
+    first, second = (row for row in said if row[1])
+    assert first[0] == "5"
+    assert first[1].startswith("2 records lost between 2015-06-20 11:28:56.004000000 UTC and")
+    assert first[1].endswith(": ring-full 2")
+    assert second[0] == "15"
+    assert second[1].endswith("11:28:56.015000000 UTC: disk 1")
+
+
 def test_loss_behind_the_last_packet_is_said_at_the_end(tmp_path: Path) -> None:
     built = lossy(tmp_path)
     early = replace(NG, stop_ns=built.started_ns + 11_000_000, filters=("host 203.0.113.9",))
