@@ -22,7 +22,7 @@ from fwdcap.lab import CAPTURE, Lab
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
-SOAK_S = float(os.environ.get("FWDCAP_SOAK_S", "300"))
+SOAK_S = float(os.environ.get("FWDCAP_SOAK_S", "600"))
 SEED = int(os.environ.get("FWDCAP_SEED", "0")) or random.randrange(1, 10**6)
 RATE = 20_000
 PAUSE_S = (1.0, 8.0)
