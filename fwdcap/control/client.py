@@ -2,27 +2,24 @@
 
 Everything that can go wrong on the way comes out as an error of fwdcap.errors
 with the sentence a person should read: the daemon is not running, the socket
-may not be used, the daemon refused. Nothing is kept open between two requests,
-so a daemon that was restarted is simply found again.
+may not be used, the daemon refused. A daemon that was restarted is simply found
+again.
 """
 
 from __future__ import annotations
 
 import errno
-import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
+from fwdcap.control.unixhttp import Answer, NotConnected, UnixHttp
 from fwdcap.errors import Forbidden, FwdcapError, Unavailable, from_dict
 
-if TYPE_CHECKING:
-    import httpx
-
 DEFAULT_SOCKET = Path("/run/fwdcap/control.sock")
-CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 10.0
 CHANGE_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 3600.0  # as long as the recorder gets on with what is in the ring
@@ -35,6 +32,7 @@ class Client:
 
     def __init__(self, socket: Path | None = None) -> None:
         self.socket = socket or Path(os.environ.get("FWDCAP_CONTROL") or DEFAULT_SOCKET)
+        self._http = UnixHttp(self.socket)
 
     def status(self) -> Body:
         return self._ask("GET", "/status")
@@ -103,37 +101,26 @@ class Client:
         body: Mapping[str, Any] | None = None,
         timeout_s: float = READ_TIMEOUT_S,
     ) -> Body:
-        import httpx  # a tenth of a second, wanted only when a daemon is asked
-
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for each request
-        # No TLS on a unix socket; without `verify=False` each request would read the
-        # machine's certificates, 40 ms of work.
-        transport = httpx.HTTPTransport(uds=str(self.socket), verify=False)
-        timeout = httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         try:
-            with httpx.Client(transport=transport, timeout=timeout, trust_env=False) as http:
-                answer = http.request(method, f"http://fwdcapd{path}", json=body)
-        except httpx.ConnectError as error:
+            answer = self._http.ask(method, path, body, timeout_s)
+        except NotConnected as error:
             raise self._unreachable(error) from error
-        except httpx.TimeoutException as error:
+        except TimeoutError as error:
             raise Unavailable(
                 f"The daemon on {self.socket} did not answer within {timeout_s:.0f} s.",
                 code="daemon-slow",
                 hint="Look at its log; packets are forwarded all the same.",
             ) from error
-        except httpx.TransportError as error:
+        except (OSError, HTTPException) as error:
             raise Unavailable(
                 f"The daemon on {self.socket} went away while it was asked.",
                 code="daemon-gone",
                 hint="Look at its log, then ask again.",
             ) from error
-        return _decode(answer)
+        return _checked(answer)
 
-    def _unreachable(self, error: BaseException) -> FwdcapError:
-        if any(
-            isinstance(cause, PermissionError) or getattr(cause, "errno", None) == errno.EACCES
-            for cause in _causes(error)
-        ):
+    def _unreachable(self, error: NotConnected) -> FwdcapError:
+        if error.errno in (errno.EACCES, errno.EPERM):
             return Forbidden(
                 f"You may not use the control socket {self.socket}.",
                 code="control-not-permitted",
@@ -146,20 +133,9 @@ class Client:
         )
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _decode(answer: httpx.Response) -> Body:
-    try:
-        body = answer.json()
-    except ValueError:
-        body = {}
-    if not isinstance(body, dict):
-        body = {}
-    if answer.is_success:
-        return body
-    problem = body.get("error")
-    raise from_dict(answer.status_code, problem if isinstance(problem, dict) else {})
+def _checked(answer: Answer) -> Body:
+    """The body of an answer; the refusal in it, raised."""
+    if 200 <= answer.status < 300:
+        return answer.body
+    problem = answer.body.get("error")
+    raise from_dict(answer.status, problem if isinstance(problem, dict) else {})
