@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pyroute2 import netns
 
 from fwdcap.control.backend import real
 from fwdcap.control.kernel import Kernel
-from fwdcap.datapath import datapath, pins, settings
+from fwdcap.datapath import datapath, libbpf, pins, settings
 from fwdcap.datapath.datapath import Datapath
 from fwdcap.errors import Conflict
 from fwdcap.lab import namespaces
@@ -114,6 +115,56 @@ def test_an_interface_that_comes_and_goes_never_ends_the_tick(inside: Inside) ->
         path.detach()
 
     inside(scene)
+
+
+def test_what_is_written_after_a_removal_waits_for_running_programs(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel gives a gone rule's memory to the next one, whoever still reads it: 0016."""
+    other = replace(
+        ROUTE, name="s", client=IPv4Address("10.66.0.11"), server=IPv4Address("10.66.0.21")
+    )
+    tables = ([ROUTE], [other], [ROUTE, other], [ROUTE])
+
+    def scene() -> list[list[str]]:
+        path = Datapath.attach("x0", ring_bytes=RING_BYTES)
+        calls = noted_calls(path, monkeypatch)
+        seen = []
+        for table in tables:
+            calls.clear()
+            path.apply(plan(path.rules(), expand_all(table, {"r": 1, "s": 2})))
+            seen.append([call for call in calls if call.split()[1] in ("rules4", "rings")])
+        path.detach()
+        return seen
+
+    first, exchanged, added, removed = inside(scene)
+    assert first == ["put rules4", "put rules4"]  # no memory was freed: nothing to wait for
+    assert exchanged.count("remove rules4") == 2
+    assert added == ["put rings", "put rules4", "put rules4"]  # for the removals before it
+    assert removed == ["remove rules4", "remove rules4"]
+    for step, call in enumerate(exchanged):
+        latest = exchanged[:step][::-1]
+        if call == "put rules4" and "remove rules4" in latest:
+            assert "put rings" in latest[: latest.index("remove rules4")]
+
+
+def noted_calls(path: Datapath, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A list that grows with every write to a map, `put rules4`."""
+    names = {opened.fd: name for name, opened in path._objects.maps.items()}
+    put, remove = libbpf.Map.put, libbpf.Map.remove
+    calls: list[str] = []
+
+    def noted_put(self: libbpf.Map, key: bytes, value: bytes) -> None:
+        calls.append(f"put {names[self.fd]}")
+        put(self, key, value)
+
+    def noted_remove(self: libbpf.Map, key: bytes) -> bool:
+        calls.append(f"remove {names[self.fd]}")
+        return remove(self, key)
+
+    monkeypatch.setattr(libbpf.Map, "put", noted_put)
+    monkeypatch.setattr(libbpf.Map, "remove", noted_remove)
+    return calls
 
 
 def test_a_renamed_interface_keeps_its_data_path_and_is_no_router(inside: Inside) -> None:
