@@ -13,18 +13,23 @@ import platform
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.bench.device import Fwdcap, KernelNat
+from tests.bench.device import Fwdcap, KernelNat, Trial
 from tests.bench.measure import Result, measure
-from tests.bench.wire import Wire, pin_to_cpu
+from tests.bench.pairs import Pairs, measure_pairs
+from tests.bench.wire import Generator, Wire, pin_to_cpu
 
 SIZES = (64, 512, 1500)
 FORWARD_ONLY = "forward only"
 INLINE = "forward + capture, inline"
 ALL_MODES = "forward + capture, three modes"
 FROZEN = "forward + capture, recorder frozen, ring full"
+PAIRED_BYTES = 64
+STEADY_BYTES = 1500
+STEADY_BITS_PER_S = 10.2e9
+STEADY_S = 10.0
 FROZEN_RING_BYTES = 16 << 20  # full at once, before the watchdog looks
 NAT = "nftables NAT"
 NAT_TCPDUMP = "nftables NAT + tcpdump"
@@ -40,15 +45,17 @@ def main() -> int:
     pin_to_cpu(0)
     wire = Wire()
     results: list[Result] = []
+    further = Further()
     try:
         with tempfile.TemporaryDirectory(dir=options.directory, prefix="fwdcap-bench-") as top:
             Path(top).chmod(0o755)
             for name in options.devices:
-                results += _measure_device(name, wire, Path(top), options)
+                results += _measure_device(name, wire, Path(top), options, further)
     finally:
         wire.close()
-    report = _report(results, options)
+    report = _report(results, further, options)
     print(_table(results))
+    print("\n".join(further.lines()))
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
     return 0
@@ -59,6 +66,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one trial")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="frame bytes, no FCS")
+    parser.add_argument("--pairs", type=int, default=9, help="of trials without and with a capture")
     parser.add_argument("--devices", nargs="+", default=devices, choices=devices)
     parser.add_argument("--directory", default="/var/tmp", help="where captures are written")
     parser.add_argument("--ring-bytes", type=int, default=0, help="0: the product's own choice")
@@ -66,7 +74,27 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure_device(name: str, wire: Wire, top: Path, options: argparse.Namespace) -> list[Result]:
+@dataclass
+class Further:
+    """What is measured beside the table."""
+
+    pairs: Pairs | None = None
+    steady: Trial | None = None
+
+    def lines(self) -> list[str]:
+        said = [str(self.pairs)] if self.pairs else []
+        if self.steady:
+            said.append(
+                f"{STEADY_BYTES} B, inline copy, {STEADY_BITS_PER_S / 1e9:.1f} Gbit/s offered for "
+                f"{self.steady.seconds:.0f} s: {self.steady.recorded:,} recorded, "
+                f"{self.steady.lost:,} lost, {self.steady.dropped:,} dropped"
+            )
+        return said
+
+
+def _measure_device(
+    name: str, wire: Wire, top: Path, options: argparse.Namespace, further: Further
+) -> list[Result]:
     directory = top / name.replace(" ", "-")
     directory.mkdir()
     device: Fwdcap | KernelNat
@@ -97,9 +125,23 @@ def _measure_device(name: str, wire: Wire, top: Path, options: argparse.Namespac
                         say=say,
                     )
                 )
+                if name == INLINE and isinstance(device, Fwdcap):
+                    _measure_further(device, generator, size, options, further)
     finally:
         device.close()
     return results
+
+
+def _measure_further(
+    device: Fwdcap, generator: Generator, size: int, options: argparse.Namespace, further: Further
+) -> None:
+    if size == PAIRED_BYTES and options.pairs:
+        further.pairs = measure_pairs(
+            device, generator, size, seconds=options.seconds / 2, count=options.pairs, say=say
+        )
+    if size == STEADY_BYTES:
+        rate = STEADY_BITS_PER_S / 8 / STEADY_BYTES
+        further.steady = device.trial(generator, STEADY_S, rate)
 
 
 def _best(result: Result) -> float:
@@ -154,7 +196,9 @@ def _table(results: list[Result]) -> str:
     return "\n".join([head, *rows])
 
 
-def _report(results: list[Result], options: argparse.Namespace) -> dict[str, object]:
+def _report(
+    results: list[Result], further: Further, options: argparse.Namespace
+) -> dict[str, object]:
     ratios = _ratios(results)
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -166,6 +210,8 @@ def _report(results: list[Result], options: argparse.Namespace) -> dict[str, obj
             {**asdict(result), "ratios": ratios[result.device, result.frame_bytes]}
             for result in results
         ],
+        "pairs": further.pairs.to_dict() if further.pairs else None,
+        "steady": asdict(further.steady) if further.steady else None,
     }
 
 

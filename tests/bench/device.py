@@ -71,7 +71,7 @@ class Fwdcap:
         freeze: bool = False,
     ) -> None:
         self._wire = wire
-        self._capture = capture
+        self.capture = capture  # whether a trial records
         self._freeze = freeze
         self._store = directory / "store"
         modes_text = ", ".join(f'"{mode}"' for mode in modes)
@@ -107,7 +107,7 @@ class Fwdcap:
 
     def trial(self, generator: Generator, seconds: float, rate: float) -> Trial:
         generator.sink_by_xdp()
-        if not self._capture:
+        if not self.capture:
             return self._run(generator, seconds, rate)
         stream = self._client.capture_start("bench")["stream"]
         try:
