@@ -88,8 +88,13 @@ class Client:
     def datapath_attach(self, interface: str) -> Body:
         return self._ask("POST", "/datapath/attach", {"interface": interface}, CHANGE_TIMEOUT_S)
 
-    def datapath_detach(self) -> Body:
-        return self._ask("POST", "/datapath/detach", {}, CHANGE_TIMEOUT_S)
+    def datapath_detach(self, interface: str | None = None) -> Body:
+        """Detach from `interface`, or from the one there is; Conflict where it is another."""
+        body = {} if interface is None else {"interface": interface}
+        return self._ask("POST", "/datapath/detach", body, STOP_TIMEOUT_S)
+
+    def interfaces(self) -> Body:
+        return self._ask("GET", "/interfaces")
 
     def doctor(self) -> Body:
         return self._ask("GET", "/doctor", None, CHANGE_TIMEOUT_S)

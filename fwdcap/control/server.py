@@ -38,6 +38,9 @@ _WEB_MAY = frozenset(
         ("GET", "/captures"),
         ("GET", "/routes"),
         ("GET", "/datapath"),
+        ("GET", "/interfaces"),
+        ("POST", "/datapath/attach"),
+        ("POST", "/datapath/detach"),
         ("POST", "/capture"),
         ("DELETE", "/capture"),
         ("POST", "/capture/roll"),
@@ -90,7 +93,8 @@ def create_app(service: Service, web_uid: int) -> Flask:
         methods=["DELETE"],
     )
     offer("POST", "/datapath/attach", lambda: service.datapath_attach(_text("interface")))
-    offer("POST", "/datapath/detach", service.datapath_detach)
+    offer("POST", "/datapath/detach", lambda: service.datapath_detach(_detached(web_uid)))
+    offer("GET", "/interfaces", service.interfaces)
 
     @app.errorhandler(FwdcapError)
     def refused(error: FwdcapError) -> ResponseReturnValue:
@@ -132,6 +136,13 @@ def _text(key: str) -> str:
     if isinstance(value, str):
         return value
     raise Invalid(f"{key} is missing or not a text.", code="bad-request", hint=f"Send {key}.")
+
+
+def _detached(web_uid: int) -> str | None:
+    """The interface to let go: the web, which asks for others, must name it."""
+    body = request.get_json(silent=True)
+    named = isinstance(body, dict) and "interface" in body
+    return _text("interface") if named or _uid(request.remote_addr or "") == web_uid else None
 
 
 def _numbers(keys: Iterable[str]) -> dict[str, int | None]:

@@ -217,6 +217,12 @@ class Service:
         view = self._kernel.view()
         return {"datapaths": [status.datapath_detail(view, self._link.since_ns())]}
 
+    def interfaces(self) -> Body:
+        """The machine's interfaces but loopback, by name."""
+        view = self._kernel.view()
+        found = [self._backend.info(name) for name in sorted(self._backend.interface_names())]
+        return {"interfaces": [status.interface(info, view) for info in found if info is not None]}
+
     def doctor(self) -> Body:
         view = self._kernel.view()
         seen = self._recent.of(view)
@@ -284,12 +290,17 @@ class Service:
             message = status.attached(self._kernel.view())
             return {"interface": interface, "message": message, "lines": lines}
 
-    def datapath_detach(self) -> Body:
-        """Stop a running capture, then remove the data path. Raises Conflict."""
+    def datapath_detach(self, interface: str | None = None) -> Body:
+        """Stop a running capture, then remove the data path, if it is that interface's.
+
+        Raises Conflict.
+        """
         with self._changes:
-            if not self._kernel.attached:
+            current = self._kernel.interface if self._kernel.attached else None
+            if current is None or interface not in (None, current):
+                where = f" to {interface}" if interface else ""
                 raise Conflict(
-                    "No data path is attached, there is nothing to detach.",
+                    f"No data path is attached{where}, there is nothing to detach.",
                     code="not-attached",
                     hint="`fwdcap datapath show` tells what there is.",
                 )

@@ -8,6 +8,7 @@ from typing import Any
 from fwdcap import abi
 from fwdcap.capture.counters import word
 from fwdcap.capture.notice import Notice
+from fwdcap.control.backend import Interface
 from fwdcap.control.kernel import View
 from fwdcap.control.recent import Seen
 from fwdcap.routes.model import Route, RuleKey, expand, route_dict
@@ -34,6 +35,21 @@ def datapath(view: View, link_since_ns: int) -> Body:
         "link_since_ns": link_since_ns if up else 0,
         "mtu": info.mtu if info else None,
         "driver": info.driver if info else None,
+        "ring_used_bytes": view.ring_used_bytes,
+        "ring_bytes": view.ring_bytes,
+    }
+
+
+def interface(info: Interface, view: View) -> Body:
+    """One entry of GET /interfaces; `datapath` is the state of ours on it, None for none."""
+    return {
+        "name": info.name,
+        "link": "up" if info.up else "down",
+        "link_speed_mbit": info.speed_mbit,
+        "mtu": info.mtu,
+        "driver": info.driver,
+        "addresses": [str(address) for address in info.addresses],
+        "datapath": view.state if view.interface == info.name else None,
     }
 
 
@@ -42,8 +58,6 @@ def datapath_detail(view: View, link_since_ns: int) -> Body:
     return {
         **datapath(view, link_since_ns),
         "pins": str(view.pins) if view.pins else None,
-        "ring_bytes": view.ring_bytes,
-        "ring_used_bytes": view.ring_used_bytes,
         "rules": len(view.rules),
         "forwarding": forwarding(view),
     }

@@ -196,6 +196,9 @@ class FakeMachine:
     def pinned(self) -> list[str]:
         return [name for name, path in self.paths.items() if not path.detached]
 
+    def interface_names(self) -> list[str]:
+        return list(self.interfaces)
+
     def info(self, interface: str) -> FakeInterface | None:
         return self.interfaces.get(interface)
 

@@ -74,8 +74,11 @@ class FakeService:
     def datapath_attach(self, interface: str) -> Any:
         return self._answer("datapath_attach", interface)
 
-    def datapath_detach(self) -> Any:
-        return self._answer("datapath_detach")
+    def datapath_detach(self, interface: str | None) -> Any:
+        return self._answer("datapath_detach", interface)
+
+    def interfaces(self) -> Any:
+        return self._answer("interfaces")
 
 
 @pytest.fixture
@@ -117,6 +120,8 @@ def test_each_verb_arrives(client: Client, service: FakeService) -> None:
     client.stream_delete("x_20270115_0800-2")
     client.datapath_attach("cap0")
     client.datapath_detach()
+    client.datapath_detach("cap0")
+    client.interfaces()
     assert service.asked[5:] == [
         ("capture_start", "x", {}),
         (
@@ -131,7 +136,9 @@ def test_each_verb_arrives(client: Client, service: FakeService) -> None:
         ("schedule_put", [], None),
         ("stream_delete", "x_20270115_0800-2"),
         ("datapath_attach", "cap0"),
-        ("datapath_detach",),
+        ("datapath_detach", None),
+        ("datapath_detach", "cap0"),
+        ("interfaces",),
     ]
 
 
@@ -200,16 +207,25 @@ def test_the_socket_is_found_by_the_environment(
         ("GET", "/datapath"),
         ("DELETE", "/capture"),
         ("DELETE", "/streams/x_20270115_0800"),
+        ("GET", "/interfaces"),
+        ("POST", "/datapath/attach"),
+        ("POST", "/datapath/detach"),
     ],
 )
 def test_the_web_may_what_pages_need(service: FakeService, method: str, path: str) -> None:
-    assert ask(service, WEB, method, path).status_code == 200
+    body = {"json": {"interface": "cap0"}} if method == "POST" else {}
+    assert ask(service, WEB, method, path, **body).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("POST", "/datapath/detach"), ("POST", "/datapath/attach"), ("GET", "/doctor")],
-)
+@pytest.mark.parametrize("body", [{}, {"interface": None}, [], ["interface"]])
+def test_the_web_must_name_what_it_detaches(service: FakeService, body: Any) -> None:
+    answer = ask(service, WEB, "POST", "/datapath/detach", json=body)
+    assert (answer.status_code, answer.json["error"]["code"]) == (400, "bad-request")
+    assert service.asked == []
+    assert ask(service, ROOT, "POST", "/datapath/detach", json={}).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/doctor")])
 def test_the_web_may_nothing_else(service: FakeService, method: str, path: str) -> None:
     answer = ask(service, WEB, method, path, json={"interface": "cap0"})
     assert answer.status_code == 403

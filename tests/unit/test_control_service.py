@@ -264,6 +264,36 @@ def test_there_must_be_something_to_detach(make: Make) -> None:
         daemon.datapath_detach()
 
 
+def test_only_the_interface_that_is_named_is_detached(make: Make, machine: FakeMachine) -> None:
+    machine.plug("cap1")
+    daemon = make()
+    daemon.start()
+    with pytest.raises(Conflict, match="attached to cap1, there is nothing to detach"):
+        daemon.datapath_detach("cap1")
+    assert not machine.paths["cap0"].detached
+    daemon.datapath_detach("cap0")
+    assert machine.paths["cap0"].detached
+
+
+def test_interfaces_and_which_one_has_the_data_path(make: Make, machine: FakeMachine) -> None:
+    machine.plug("another0")
+    daemon = make()
+    daemon.start()
+    first, second = daemon.interfaces()["interfaces"]
+    assert (first["name"], first["datapath"]) == ("another0", None)
+    assert second == {
+        "name": "cap0",
+        "link": "up",
+        "link_speed_mbit": 10_000,
+        "mtu": 1500,
+        "driver": "veth",
+        "addresses": ["10.0.0.100/24"],
+        "datapath": "forwarding",
+    }
+    daemon.datapath_detach()
+    assert daemon.interfaces()["interfaces"][1]["datapath"] == "detached"
+
+
 def test_two_daemons_do_not_share_an_interface(
     make: Make, machine: FakeMachine, clock: Clock, tmp_path: Path
 ) -> None:
