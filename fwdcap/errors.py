@@ -9,6 +9,7 @@ sentence; the class decides the exit code and the HTTP status.
      ├─ Forbidden          not allowed                exit 1, HTTP 403
      ├─ NotFound           no such thing              exit 1, HTTP 404
      ├─ Conflict           not in this state          exit 1, HTTP 409
+     ├─ Stale              changed since it was read  exit 1, HTTP 412
      ├─ Unavailable        daemon or interface away   exit 1, HTTP 503
      └─ DiskFull           no space in the store      exit 1, HTTP 507
 
@@ -56,6 +57,10 @@ class Conflict(FwdcapError):
     http_status = 409
 
 
+class Stale(FwdcapError):
+    http_status = 412
+
+
 class Unavailable(FwdcapError):
     http_status = 503
 
@@ -66,7 +71,7 @@ class DiskFull(FwdcapError):
 
 _BY_STATUS: dict[int, type[FwdcapError]] = {
     kind.http_status: kind
-    for kind in (FwdcapError, Invalid, Forbidden, NotFound, Conflict, Unavailable, DiskFull)
+    for kind in (FwdcapError, Invalid, Forbidden, NotFound, Conflict, Stale, Unavailable, DiskFull)
 }
 
 

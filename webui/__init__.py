@@ -1,4 +1,4 @@
-"""The web interface: pages for people, /sysmaster, /plain and /pcap for programs.
+"""The web interface: pages for people; /sysmaster, /plain, /pcap and /api/v1 for programs.
 
 It has no privileges and keeps nothing: what is in the store it reads itself,
 everything else it asks fwdcapd for. Without a daemon it still lists and sends
@@ -13,15 +13,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flask import Flask
+from flask import Flask, Response
 from flask_wtf.csrf import CSRFProtect
 
 from fwdcap.store.times import zone_of
 from webui import (
+    api,
     auth,
     browse,
     headers,
     health,
+    metrics,
     pages,
     pcap,
     plain,
@@ -30,9 +32,10 @@ from webui import (
     sysmaster,
     words,
 )
-from webui.context import EXTENSION, Context
+from webui.context import EXTENSION, Context, context
 from webui.daemon import Control, Daemon
 from webui.exports import Exports
+from webui.meter import Meter
 from webui.normalise import Normalise
 from webui.users import Users
 
@@ -72,6 +75,7 @@ def create_app(
         daemon=Daemon(control, clock),
         users=Users(store / "users.json", clock),
         exports=Exports(),
+        meter=Meter(),
         zone=zone_of(zone),
         zone_name=zone,
         now_ns=now_ns,
@@ -79,10 +83,17 @@ def create_app(
     app.add_template_filter(words.code, "code")
     problems.install(app)
     auth.install(app)
-    CSRFProtect(app)
+    csrf = CSRFProtect(app)
+    csrf.exempt(api.blueprint)  # which asks for the token itself, of sessions alone
     headers.install(app)
-    for part in (health, sysmaster, summary, plain, pcap, pages, browse):
+    app.after_request(_count)
+    for part in (health, metrics, api, sysmaster, summary, plain, pcap, pages, browse):
         app.register_blueprint(part.blueprint)
     app.register_blueprint(pcap.version_1)
     app.wsgi_app = Normalise(app.wsgi_app)  # type: ignore[method-assign]
     return app
+
+
+def _count(response: Response) -> Response:
+    context().meter.request(problems.family(), response.status_code)
+    return response

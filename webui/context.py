@@ -12,6 +12,7 @@ from flask import current_app
 
 from webui.daemon import Daemon
 from webui.exports import Exports
+from webui.meter import Meter
 from webui.users import Users
 
 EXTENSION = "fwdcap"
@@ -25,6 +26,7 @@ class Context:
     daemon: Daemon
     users: Users
     exports: Exports
+    meter: Meter
     zone: tzinfo
     zone_name: str
     now_ns: Callable[[], int]

@@ -45,6 +45,18 @@ class Control(Protocol):
 
     def stream_delete(self, stream: str) -> Body: ...
 
+    def schedule(self) -> Body: ...
+
+    def schedule_put(self, rows: list[Body], revision: int | None = None) -> Body: ...
+
+    def routes(self) -> Body: ...
+
+    def interfaces(self) -> Body: ...
+
+    def datapath_attach(self, interface: str) -> Body: ...
+
+    def datapath_detach(self, interface: str | None = None) -> Body: ...
+
 
 class Daemon:
     """The verbs, with refusals fit to be shown; every one raises FwdcapError."""
@@ -74,21 +86,49 @@ class Daemon:
 
         Raises Invalid, Conflict, DiskFull or Unavailable.
         """
-        try:
-            return self._ask(lambda: self._control.capture_start(name, snaplen, **caps))
-        finally:
-            self._forget()
+        return self._change(lambda: self._control.capture_start(name, snaplen, **caps))
 
     def capture_stop(self) -> Body:
         """Stops the running capture; raises Conflict where there is none."""
-        try:
-            return self._ask(self._control.capture_stop)
-        finally:
-            self._forget()
+        return self._change(self._control.capture_stop)
 
     def stream_delete(self, stream: str) -> Body:
         """Deletes a stream; raises NotFound, and Conflict while it is being recorded."""
         return self._ask(lambda: self._control.stream_delete(stream))
+
+    def schedule(self) -> Body:
+        """The schedule and its revision."""
+        return self._ask(self._control.schedule)
+
+    def schedule_put(self, rows: list[Body], revision: int | None) -> Body:
+        """Replaces the schedule of that revision, None: of any.
+
+        Raises Invalid, Conflict or DiskFull.
+        """
+        return self._ask(lambda: self._control.schedule_put(rows, revision))
+
+    def routes(self) -> Body:
+        """The routes and what each counted."""
+        return self._ask(self._control.routes)
+
+    def interfaces(self) -> Body:
+        """The appliance's interfaces."""
+        return self._ask(self._control.interfaces)
+
+    def datapath_attach(self, interface: str) -> Body:
+        """Attaches the data path; raises NotFound, Invalid, Conflict or Unavailable."""
+        return self._change(lambda: self._control.datapath_attach(interface))
+
+    def datapath_detach(self, interface: str) -> Body:
+        """Takes it off that interface; raises Conflict where it is not there."""
+        return self._change(lambda: self._control.datapath_detach(interface))
+
+    def _change(self, question: Callable[[], Body]) -> Body:
+        """Asks for what makes the recent status old."""
+        try:
+            return self._ask(question)
+        finally:
+            self._forget()
 
     def _forget(self) -> None:
         with self._lock:

@@ -17,6 +17,7 @@ from werkzeug.datastructures import Headers
 
 from fwdcap.errors import Unavailable
 from fwdcap.store.export import Export, ExportProcess, open_exports
+from webui.meter import Meter, Ticket
 
 MOST = 4
 CHUNK_BYTES = 65536
@@ -63,7 +64,10 @@ class Exports:
 
 
 class Body:
-    """What a server sends of an export; closing it ends the process, whatever is left."""
+    """What a server sends of an export; closing it ends the process, whatever is left.
+
+    `whole`: nothing was.
+    """
 
     def __init__(
         self, process: ExportProcess, gone: Callable[[], bool], release: Callable[[], None]
@@ -73,6 +77,7 @@ class Body:
         self._release = release
         self._closing = Lock()
         self._closed = False
+        self.whole = False
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
@@ -82,6 +87,7 @@ class Body:
                 continue
             chunk = self._process.read(CHUNK_BYTES)
             if not chunk:
+                self.whole = True
                 self.close()
                 return
             yield chunk
@@ -95,8 +101,31 @@ class Body:
         self._release()
 
 
+class Counted:
+    """A body that notes how far it was taken."""
+
+    def __init__(self, body: Body, ticket: Ticket) -> None:
+        self._body = body
+        self._ticket = ticket
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._body:
+            self._ticket.reach(self._ticket.sent_bytes + len(chunk))
+            yield chunk
+        self._ticket.end(self._body.whole)
+
+    def close(self) -> None:
+        self._ticket.end(False)
+        self._body.close()
+
+
 def respond(
-    exports: Exports, root: Path, streams: Sequence[str], export: Export, stem: str
+    exports: Exports,
+    meter: Meter,
+    root: Path,
+    streams: Sequence[str],
+    export: Export,
+    stem: str,
 ) -> Response:
     """That export as a download called `stem` and what it is: header first and at once.
 
@@ -114,7 +143,8 @@ def respond(
     if request.method == "HEAD":
         body.close()
         return Response(None, 200, headers, mimetype=media_type)
-    return Response(body, 200, headers, mimetype=media_type, direct_passthrough=True)
+    counted = Counted(body, meter.begin("filtered"))
+    return Response(counted, 200, headers, mimetype=media_type, direct_passthrough=True)
 
 
 def _gone() -> Callable[[], bool]:

@@ -32,19 +32,19 @@ class FileRow:
 
 def row(info: StreamInfo, now_ns: int, zone: tzinfo, running: str | None) -> FileRow:
     """The row of a stream; `running` names the one that is recorded now, None: not known."""
-    state = _state(info, running)
+    shown = state(info, running)
     key = f"stream.{info.stream}"
     return FileRow(
         stream=info.stream,
-        state=state,
-        meant=_MEANT.get(state, "warn"),
+        state=shown,
+        meant=_MEANT.get(shown, "warn"),
         started=f"{local(info.started_ns, zone):%Y-%m-%d %H:%M:%S}",
         size_bytes=info.size_bytes,
         problem=info.problem,
         routes=", ".join(_route_names(info)),
         key=key,
         values={
-            f"{key}.duration": duration(_ended_ns(info, state, now_ns) - info.started_ns),
+            f"{key}.duration": duration(_ended_ns(info, shown, now_ns) - info.started_ns),
             f"{key}.packets": number(info.packets),
             f"{key}.size": size(info.size_bytes),
             f"{key}.lost": number(info.lost),
@@ -87,7 +87,7 @@ def _route(row: Mapping[str, Any]) -> str:
     return f"{row.get('name') or 'unnamed'} ({modes}{off})"
 
 
-def _state(info: StreamInfo, running: str | None) -> str:
+def state(info: StreamInfo, running: str | None) -> str:
     """What the stream says of itself, set right by what is known of the recorder.
 
     One that calls itself recording while another, or none, is recorded was cut

@@ -5,12 +5,21 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from fwdcap.errors import FwdcapError
+from webui.api.operation import Operation, described
 from webui.context import context
 
 blueprint = Blueprint("health", __name__)
 
 
 @blueprint.get("/healthz")
+@described(
+    Operation(
+        "Whether packets are forwarded, for load balancers",
+        None,
+        media_types=("text/plain",),
+        refusals=(503,),
+    )
+)
 def healthz() -> Response:
     """200 while packets are forwarded, else 503."""
     try:

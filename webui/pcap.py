@@ -19,6 +19,8 @@ from fwdcap.store.names import shorten, stream_directory
 from fwdcap.store.times import NS
 from fwdcap.users.roles import Role
 from webui import exports
+from webui.api.downloads import TIMERANGE
+from webui.api.operation import described
 from webui.auth import changes, needs
 from webui.context import context
 from webui.query import instant, parameters, required, whole_number
@@ -66,7 +68,6 @@ def splittime() -> Response:
 
 
 @blueprint.get("/timerange")
-@version_1.get("/timerange")
 @needs(Role.DOWNLOADER)
 def timerange() -> Response:
     """The records of all streams in [TSBegin, TSEnd), in order of time.
@@ -84,6 +85,14 @@ def timerange() -> Response:
     return _export(streams, replace(wanted, start_ns=start_ns, stop_ns=stop_ns), stem)
 
 
+@version_1.get("/timerange", endpoint="timerange")
+@described(TIMERANGE)
+@needs(Role.DOWNLOADER)
+def timerange_1() -> Response:
+    """The same under its newer address, with refusals in JSON."""
+    return timerange()
+
+
 @blueprint.get("/del")
 @needs(Role.OPERATOR)
 @changes
@@ -98,7 +107,7 @@ def delete() -> Response:
 
 def _export(streams: tuple[str, ...], wanted: Export, stem: str) -> Response:
     around = context()
-    return exports.respond(around.exports, around.store, streams, wanted, stem)
+    return exports.respond(around.exports, around.meter, around.store, streams, wanted, stem)
 
 
 def _unit(given: Mapping[str, str]) -> int:

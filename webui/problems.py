@@ -28,6 +28,7 @@ _SENTENCES = {
     403: ("This is not allowed.", ""),
     404: ("There is nothing at this address.", ""),
     405: ("This method does not work here.", ""),
+    415: ("What was sent is no JSON.", "Send JSON, with Content-Type: application/json."),
     413: ("This request is too large.", ""),
     500: ("Something went wrong inside the appliance.", "Its log says what."),
 }
@@ -78,9 +79,9 @@ def of_login(given: bool) -> Problem:
 
 
 def family() -> str:
-    """Who asks: sysmaster, plain, pcap, api, live or page."""
+    """Who asks: sysmaster, plain, pcap, api, metrics, live or page."""
     first = request.path.split("/", 2)[1] if request.path.startswith("/") else ""
-    if first in {"sysmaster", "plain", "pcap", "api"}:
+    if first in {"sysmaster", "plain", "pcap", "api", "metrics"}:
         return first
     return "live" if first == "live.json" else "page"
 
@@ -90,7 +91,7 @@ def respond(problem: Problem) -> Response:
     kind = family()
     if kind == "sysmaster":
         return sysmaster(False, problem.sentence, context().now_ns(), problem.status)
-    if kind in {"plain", "pcap"} or request.endpoint == "health.healthz":
+    if kind in {"plain", "pcap", "metrics"} or request.endpoint == "health.healthz":
         return Response(f"{problem.sentence}\n", problem.status, mimetype="text/plain")
     if kind in {"live", "api"}:
         body = {"error": {k: getattr(problem, k) for k in ("code", "message", "hint")}}
@@ -113,6 +114,9 @@ def _refused(error: FwdcapError) -> Response:
 
 
 def _stale_form(error: CSRFError) -> Response:
+    if family() == "api":
+        said = "A browser session must send its page's token to change something."
+        return respond(Problem(400, said, "Send it as X-CSRFToken.", "csrf-token"))
     return respond(
         Problem(
             400,

@@ -22,8 +22,8 @@ KNOWN = ("Route", "Mode", "Snaplen", "Compression", "Format")
 LATER = ("Filter",)
 NEVER = ("FilterRE", "FilterBPFDecap")
 
-_MODES = {word(mode): mode for mode in abi.Mode}
-_LEVELS = {"fast": 1, "best": 9, **{str(level): level for level in range(1, 10)}}
+MODES = {word(mode): mode for mode in abi.Mode}
+LEVELS = {"fast": 1, "best": 9, **{str(level): level for level in range(1, 10)}}
 
 
 def selecting(*own: str) -> tuple[Mapping[str, str], Export]:
@@ -62,16 +62,16 @@ def _format(text: str) -> Format:
 
 
 def _mode(text: str) -> abi.Mode:
-    mode = _MODES.get(text.lower())
+    mode = MODES.get(text.lower())
     if mode is None:
-        raise _no_such("Mode", text, tuple(_MODES))
+        raise _no_such("Mode", text, tuple(MODES))
     return mode
 
 
 def _level(text: str | None) -> int:
     if text is None:
         return 0
-    level = _LEVELS.get(text.lower())
+    level = LEVELS.get(text.lower())
     if level is None:
         raise _no_such("Compression", text, ("fast", "best", "1 to 9"))
     return level

@@ -18,6 +18,9 @@ from werkzeug.datastructures import Headers
 from werkzeug.wsgi import FileWrapper
 
 from fwdcap.store.download import Download
+from webui import problems
+from webui.context import context
+from webui.meter import Watched
 
 MEDIA_TYPE = "application/vnd.tcpdump.pcap"
 TEXT_IN_MEMORY_BYTES = 32 << 20  # a day in seconds is 13 MB, a terabyte in megabytes 150
@@ -43,8 +46,10 @@ def send(download: Download, filename: str) -> Response:
     span = span_of(wanted, download.length) if wanted else (0, download.length)
     if span is None:
         headers["Content-Range"] = f"bytes */{download.length}"
-        sentence = f"The range lies outside the {download.length} bytes there are.\n"
-        return Response(sentence, 416, headers, mimetype="text/plain")
+        sentence = f"The range lies outside the {download.length} bytes there are."
+        refusal = problems.respond(problems.Problem(416, sentence, code="bad-range"))
+        refusal.headers.extend(headers)
+        return refusal
     start, stop = span
     headers["Content-Length"] = str(stop - start)
     if wanted:
@@ -52,7 +57,7 @@ def send(download: Download, filename: str) -> Response:
     if request.method == "HEAD":
         return Response(None, 200, headers, mimetype=MEDIA_TYPE)
     return Response(
-        _wrapped(download.window(start, stop)),
+        _wrapped(Watched(download.window(start, stop), context().meter.begin("plain"))),
         206 if wanted else 200,
         headers,
         mimetype=MEDIA_TYPE,

@@ -93,6 +93,24 @@ def test_bytes_arrive_as_they_are_stored_by_whole_and_by_range(site: Site) -> No
         assert (status, headers["content-length"], body) == (200, str(len(whole)), b"")
 
 
+def test_what_the_server_sends_of_a_download_is_counted(site: Site) -> None:
+    whole = large(site.store).single()
+    url = f"/pcap/single?StreamName={STREAM}&"
+    meter = site.app.extensions["fwdcap"].meter
+    with served(site) as port:
+        assert len(answer(ask(port, url))[2]) == len(whole)
+        wait_until(lambda: meter.downloads("plain").whole == 1)
+        assert meter.downloads("plain").sent_bytes == len(whole)
+        with closing(ask(port, url)) as asking:
+            assert asking.recv(1) == b"H"
+            wait_until(lambda: meter.downloads("plain").sent_bytes > len(whole))
+            assert meter.downloads("plain").running == 1
+        wait_until(lambda: meter.downloads("plain").broken == 1)
+    seen = meter.downloads("plain")
+    assert (seen.running, seen.whole) == (0, 1)
+    assert len(whole) < seen.sent_bytes < 2 * len(whole)
+
+
 URLS = (
     f"/pcap/single?StreamName={STREAM}&",
     f"/pcap/splittime?StreamName={STREAM}&Start=0&Stop=2434799736000000000ULL&",

@@ -17,7 +17,8 @@ from store_builder import ROUTE, SECOND_NS, STARTED_NS
 from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 
-from fwdcap.errors import Conflict, FwdcapError
+from fwdcap.capture.rows import parse_rows
+from fwdcap.errors import Conflict, FwdcapError, NotFound
 from fwdcap.store.names import not_found
 from webui import create_app
 
@@ -64,6 +65,8 @@ def idle_status() -> dict[str, Any]:
             "link_since_ns": NOW_NS - (3 * 3600 + 36 * 60) * SECOND_NS,
             "mtu": 1500,
             "driver": "ena",
+            "ring_used_bytes": 4096,
+            "ring_bytes": 1 << 20,
         },
         "forwarding": {
             "packets": 466254,
@@ -71,13 +74,18 @@ def idle_status() -> dict[str, Any]:
             "dropped": 0,
             "reasons": {"forwarded": 466254, "pass-no-route": 812, "drop-ttl": 0},
         },
-        "routes": [{**ROUTE, "to_server": way(300000), "to_client": way(166254)}],
+        "routes": [{**ROUTE, "ttl": "keep", "to_server": way(300000), "to_client": way(166254)}],
         "capture": {
             "active": False,
             "name": None,
             "stream": None,
             "started_ns": None,
             "stopped_ns": None,
+            "schedule": None,
+            "caps": {},
+            "snaplen": None,
+            "continues": None,
+            "ended": None,
             "received_packets": 0,
             "error_packets": 0,
             "emitted_records": 0,
@@ -87,12 +95,18 @@ def idle_status() -> dict[str, Any]:
             "pending_bytes": 0,
             "lost_records": 0,
             "lost": {"ring-full": 0, "copy": 0, "disk": 0, "unknown": 0},
+            "losses": [],
             "bps": 0,
             "pps": 0,
             "recorder": "none",
             "message": "",
         },
-        "store": {"used_bytes": 33742389248, "free_bytes": 1 << 40, "total_bytes": 1 << 41},
+        "store": {
+            "used_bytes": 33742389248,
+            "free_bytes": 1 << 40,
+            "total_bytes": 1 << 41,
+            "archive": None,
+        },
         "uptime_s": 3 * 3600 + 36 * 60 + 12,
         "warnings": [],
     }
@@ -108,6 +122,7 @@ class FakeControl:
         self.refusal: FwdcapError | None = None
         self.questions = 0
         self.on_start: Callable[[str], None] = lambda name: None
+        self.timetable: dict[str, Any] = {"revision": 0, "zone": "UTC", "roll": "00:00", "rows": []}
 
     def status(self) -> dict[str, Any]:
         self.questions += 1
@@ -160,6 +175,51 @@ class FakeControl:
             raise not_found(stream)
         shutil.rmtree(directory)
         return {"stream": stream, "message": f"deleted stream [{stream}]"}
+
+    def schedule(self) -> dict[str, Any]:
+        if self.refusal is not None:
+            raise self.refusal
+        return copy.deepcopy(self.timetable)
+
+    def schedule_put(
+        self, rows: list[dict[str, Any]], revision: int | None = None
+    ) -> dict[str, Any]:
+        self.asked.append(("schedule", rows, revision))
+        if self.refusal is not None:
+            raise self.refusal
+        said = {"managed": False, "state": "idle", "until_ns": None, "next_ns": NOW_NS}
+        parsed = [row.to_dict() | said | {"message": ""} for row in parse_rows(rows)]
+        self.timetable |= {"revision": self.timetable["revision"] + 1, "rows": parsed}
+        return self.schedule()
+
+    def routes(self) -> dict[str, Any]:
+        return {"routes": self.status()["routes"]}
+
+    def interfaces(self) -> dict[str, Any]:
+        now = self.status()["datapath"]
+        shown = ("link", "link_speed_mbit", "mtu", "driver", "addresses")
+        state = None if now["state"] == "none" else now["state"]
+        return {
+            "interfaces": [{"name": "cap0", "datapath": state, **{key: now[key] for key in shown}}]
+        }
+
+    def datapath_attach(self, interface: str) -> dict[str, Any]:
+        self.asked.append(("attach", interface))
+        if self.refusal is not None:
+            raise self.refusal
+        if interface != "cap0":
+            raise NotFound(f"There is no interface {interface} on this machine.", code="x")
+        self.now["datapath"] |= {"state": "forwarding", "mode": "native"}
+        return {"interface": interface, "message": f"attached to {interface}", "lines": []}
+
+    def datapath_detach(self, interface: str | None = None) -> dict[str, Any]:
+        self.asked.append(("detach", interface))
+        if self.refusal is not None:
+            raise self.refusal
+        if interface != "cap0" or self.now["datapath"]["state"] != "forwarding":
+            raise Conflict("No data path is attached.", code="not-attached")
+        self.now["datapath"] |= {"state": "detached", "mode": None}
+        return {"interface": interface, "message": f"detached from {interface}", "lines": []}
 
     def count(self, packets: int, size: int = 64, lost: int = 0) -> None:
         """Lets a running capture have seen so many packets."""
