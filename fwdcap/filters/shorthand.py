@@ -96,7 +96,8 @@ SHORTHANDS: Mapping[str, Callable[[str, str], str]] = {
 
 def _network(name: str, value: str) -> IPNetwork:
     address, slash, prefix = value.partition("/")
-    if not (valid_ipv4(address) or valid_ipv6(address)):
+    # netaddr raises ValueError for a zero character.
+    if "\0" in address or not (valid_ipv4(address) or valid_ipv6(address)):
         raise _mistake(
             name,
             value,
