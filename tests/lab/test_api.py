@@ -55,7 +55,7 @@ def test_the_examples_of_the_page_do_what_it_says(
 
     start, current, stop = capture.split("curl -fsS")[1:]
     (began,) = values(run(f"curl -fsS{start}", appliance, tmp_path))
-    lab.host("a").run(["ping", "-c", "3", "-i", "0.1", CAPTURE])
+    lab.host("a").run(["ping", "-c", "3", "-i", "0.1", str(CAPTURE)])
     (running,) = values(run(f"curl -fsS{current}", appliance, tmp_path))
     assert running["caps"] == {"max_bytes": 10**8, "max_packets": 10**4, "max_seconds": None}
     (ended,) = values(run(f"curl -fsS{stop}", appliance, tmp_path))
