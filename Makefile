@@ -7,6 +7,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 
 BUILD_PACKAGES := python3-venv gcc libc6-dev make clang llvm libbpf-dev libelf-dev zlib1g-dev \
 	libpcap-dev iproute2 ethtool
+WEB_PACKAGES := nginx-light
 LAB_PACKAGES := tcpdump curl iputils-ping util-linux
 TEST_PACKAGES := tshark chromium libclang-rt-14-dev
 BENCH_PACKAGES := nftables
@@ -45,15 +46,15 @@ demo: build  ## a lab on this machine: relay, capture, download, and leave it ru
 	@$(BIN)/fwdcap lab demo
 
 test: build $(VENV)/dev  ## all tests (root for the bpf, lab and browser tiers)
-	$(call install,$(LAB_PACKAGES) $(TEST_PACKAGES))
+	$(call install,$(LAB_PACKAGES) $(WEB_PACKAGES) $(TEST_PACKAGES))
 	$(BIN)/python -m pytest -m "not long" $(TESTS)
 
 test-long: build $(VENV)/dev  ## the counts that need longer; writes docs/test-long.md
-	$(call install,$(LAB_PACKAGES) $(TEST_PACKAGES))
+	$(call install,$(LAB_PACKAGES) $(WEB_PACKAGES) $(TEST_PACKAGES))
 	$(BIN)/python -m tests.long
 
 bench: build $(VENV)/dev  ## rates against kernel NAT with tcpdump (root; some minutes)
-	$(call install,$(LAB_PACKAGES) $(BENCH_PACKAGES))
+	$(call install,$(LAB_PACKAGES) $(WEB_PACKAGES) $(BENCH_PACKAGES))
 	@$(BIN)/python -m tests.bench --json docs/bench.json $(BENCH)
 
 check: build $(VENV)/dev  ## style and types

@@ -112,6 +112,10 @@ def _age_ns(value: object) -> object:
 _Path = Annotated[Path, Strict(False), BeforeValidator(_path)]
 
 
+# What a request that does not come by https may reach.
+Clear = Literal["all", "api", "none"]
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -185,6 +189,14 @@ class Web(_Table):
 
     listen: Annotated[str, AfterValidator(_listen)] = Field(
         default="127.0.0.1:8080", description='HOST:PORT (such as "127.0.0.1:8080") or fd:NUMBER'
+    )
+    tls: Literal["auto", "on", "off"] = Field(
+        default="auto", description='"auto" (https unless on loopback), "on" or "off"'
+    )
+    certificate: _Path | None = Field(default=None, description="the path of a PEM file")
+    key: _Path | None = Field(default=None, description="the path of a PEM file")
+    plain_http: Literal["off", "api"] = Field(
+        default="off", description='"off" or "api" (/sysmaster, /plain and /pcap in clear)'
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from flask import Flask, Response
 from flask_wtf.csrf import CSRFProtect
 
+from fwdcap.config import Clear
 from fwdcap.store.times import zone_of
 from webui import (
     api,
@@ -30,6 +31,7 @@ from webui import (
     problems,
     summary,
     sysmaster,
+    transport,
     words,
 )
 from webui.context import EXTENSION, Context, context
@@ -49,12 +51,15 @@ def create_app(
     *,
     now_ns: Callable[[], int] = time.time_ns,
     clock: Callable[[], float] = time.monotonic,
+    clear: Clear = "all",
+    https: bool = False,
 ) -> Flask:
     """The application over the store at `store` and the daemon behind `control`.
 
     `now_ns` is the wall clock in UTC nanoseconds, `clock` a steady one in
-    seconds. Sessions end with the process: their key is made here and kept
-    nowhere, since this process may not write.
+    seconds; `clear` and `https` say how requests come in (webui.transport).
+    Sessions end with the process: their key is made here and kept nowhere, since
+    this process may not write.
     """
     app = Flask(__name__)
     app.config.update(
@@ -81,6 +86,7 @@ def create_app(
         now_ns=now_ns,
     )
     app.add_template_filter(words.code, "code")
+    transport.install(app, clear, https)
     problems.install(app)
     auth.install(app)
     csrf = CSRFProtect(app)

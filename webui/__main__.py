@@ -14,12 +14,13 @@ import socket
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import waitress
 from flask import Flask
 from waitress.server import BaseWSGIServer
 
+from fwdcap.config import Clear
 from fwdcap.control.client import Client
 from fwdcap.errors import FwdcapError
 from webui import create_app
@@ -32,6 +33,13 @@ CONNECTIONS = 512
 # What may be made of a filtered download before its client takes it.
 AHEAD_BYTES = 256 << 10
 
+# waitress calls whoever connects to a unix socket so.
+_NGINX = {
+    "trusted_proxy": "localhost",
+    "trusted_proxy_count": 1,
+    "trusted_proxy_headers": {"x-forwarded-for", "x-forwarded-proto"},
+}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Serves until SIGTERM or SIGINT; 1 with a sentence where that cannot begin."""
@@ -40,8 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, _end)
     try:
-        app = create_app(given.store, Client(given.control), given.zone)
-        server = make_server(app, given.listen)
+        app = create_app(
+            given.store,
+            Client(given.control),
+            given.zone,
+            clear=given.clear,
+            https=given.behind_nginx,
+        )
+        server = make_server(app, given.listen, given.behind_nginx)
     except (FwdcapError, OSError, ValueError) as error:
         print(f"web: cannot serve on {given.listen}: {error}", file=sys.stderr)
         return 1
@@ -49,8 +63,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def make_server(app: Flask, listen: str) -> Any:
-    """A waitress server on `HOST:PORT` or on the inherited socket `fd:N`."""
+def make_server(app: Flask, listen: str, behind_nginx: bool = False) -> Any:
+    """A waitress server on `HOST:PORT` or on the inherited socket `fd:N`.
+
+    `behind_nginx`: only nginx can connect to it (a unix socket of ours), and says
+    who its client is and how that came; from anybody else such headers are removed.
+    """
     where: dict[str, Any] = {"listen": listen}
     if listen.startswith("fd:"):
         where = {"sockets": [socket.socket(fileno=int(listen.removeprefix("fd:")))]}
@@ -66,6 +84,7 @@ def make_server(app: Flask, listen: str) -> Any:
         outbuf_high_watermark=AHEAD_BYTES,
         asyncore_use_poll=True,
         clear_untrusted_proxy_headers=True,
+        **(_NGINX if behind_nginx else {}),
         expose_tracebacks=False,
         ident="fwdcap",
         max_request_body_size=app.config["MAX_CONTENT_LENGTH"],
@@ -83,6 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--control", type=Path, help="fwdcapd's control socket")
     parser.add_argument("--listen", default="127.0.0.1:8080", help="HOST:PORT or fd:N")
     parser.add_argument("--zone", default="UTC", help="time zone of every text")
+    parser.add_argument("--clear", choices=get_args(Clear), default="all", help="in clear")
+    parser.add_argument("--behind-nginx", action="store_true", help="nginx connects to it")
     return parser
 
 

@@ -5,14 +5,19 @@ as its client takes bytes. A fast client of a large download, its file not in
 memory, would keep everybody else waiting until it has all of it. Here every
 connection gives way after `TURN_BYTES`, and reads no more than `STEP_BYTES` at a
 time, so that an answer waits for some megabytes and never for a file.
+
+What is a file goes to its socket by sendfile(2): it is neither read nor copied here.
 """
 
 from __future__ import annotations
 
 import socket
+import time
 from typing import Any
 
 from waitress.channel import HTTPChannel
+
+from fwdcap.store.download import Ranges
 
 TURN_BYTES = 1 << 20
 STEP_BYTES = 256 << 10
@@ -40,6 +45,32 @@ class FairChannel(HTTPChannel):  # type: ignore[misc]
     def write_soon(self, data: Any) -> int:
         self._turn_bytes = 0
         return int(super().write_soon(data))
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        buffer = self.outbufs[0]
+        file = getattr(buffer, "file", None)
+        if not isinstance(file, Ranges) or not buffer.remain:
+            return bool(super()._flush_some(do_close))
+        before = self._turn_bytes
+        try:
+            self._send_file(file, buffer)
+        except BlockingIOError:
+            pass
+        except ConnectionError:
+            if do_close:
+                self.handle_close()
+        if self.connected and not buffer.remain:
+            super()._flush_some(do_close)  # closes it and goes on with what follows
+        return self._turn_bytes > before
+
+    def _send_file(self, file: Ranges, buffer: Any) -> None:
+        """As much of the file as is left of the turn, or until the socket takes no more."""
+        while buffer.remain and self._turn_bytes < TURN_BYTES:
+            sent = file.send(self.socket.fileno(), min(buffer.remain, STEP_BYTES))
+            buffer.remain -= sent
+            self.total_outbufs_len -= sent
+            self._turn_bytes += sent
+            self.last_activity = time.time()
 
     def send(self, data: bytes, do_close: bool = True) -> int:
         """As much as the socket takes; nothing once the turn is over."""

@@ -27,9 +27,9 @@ from fwdcap.capture.background import Worker
 from fwdcap.config import Settings
 from fwdcap.control import host, usersfile, webprocess
 from fwdcap.control.backend import Backend, real
+from fwdcap.control.pages import Pages
 from fwdcap.control.server import ControlServer
 from fwdcap.control.service import Service
-from fwdcap.control.webprocess import WebOrder, WebProcess
 from fwdcap.errors import Conflict, FwdcapError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,7 @@ def run(
         # First of all: a second daemon would otherwise complain of the first one's port.
         stack.enter_context(_only_daemon(settings.control.socket))
         listener = stack.enter_context(contextlib.closing(webprocess.listen(settings.web.listen)))
+        pages = Pages(settings, service.accounts.web, listener)
         machine.mount()
         folder.prepare(settings.store.path, service.accounts)
         stack.enter_context(_only_daemon(settings.store.path / "daemon"))
@@ -70,17 +71,18 @@ def run(
         server = ControlServer(service, settings.control.socket)
         stack.callback(server.close)
         server.start()
-        web = WebProcess(_web_order(settings, service), listener)
-        stack.callback(web.stop)
-        web.start(time.monotonic())
-        _introduce(service, lines, webprocess.url(listener), password, say)
+        stack.callback(pages.stop)
+        pages.prepare()
+        pages.start(time.monotonic())
+        service.watch(pages.notices)
+        _introduce(service, lines, pages.url, password, say)
         captures = Worker("captures", lambda: _log(service.tend()))
         captures.start()
         stack.callback(captures.stop, _STOP_S)
-        _end(service, _live(service, captures, web, signals), say)
+        _end(service, _live(service, captures, pages, signals), say)
 
 
-def _live(service: Service, captures: Worker, web: WebProcess, signals: Signals) -> signal.Signals:
+def _live(service: Service, captures: Worker, pages: Pages, signals: Signals) -> signal.Signals:
     """Tick until a signal; returns it."""
     while True:
         received = signals.wait(pause_s(time.time()))
@@ -89,7 +91,7 @@ def _live(service: Service, captures: Worker, web: WebProcess, signals: Signals)
         captures.poke()
         lines = service.tick()
         try:
-            lines += web.tend(time.monotonic())
+            lines += pages.tend(time.monotonic())
         except OSError as error:
             lines.append(f"The web process cannot be started: {error}")
         _log(lines)
@@ -149,15 +151,6 @@ def _introduce(
         say(f"warning    {warning['message']} {warning['hint']}")
     for line in lines:
         say(line)
-
-
-def _web_order(settings: Settings, service: Service) -> WebOrder:
-    return WebOrder(
-        store=settings.store.path,
-        control=settings.control.socket,
-        zone=settings.time.zone,
-        account=service.accounts.web,
-    )
 
 
 @contextlib.contextmanager

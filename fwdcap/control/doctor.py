@@ -19,12 +19,14 @@ import fwdcap
 from fwdcap.capture.accounts import Accounts
 from fwdcap.capture.folder import MIN_FREE_BYTES
 from fwdcap.config import Settings
-from fwdcap.control import diskprobe, host, status
+from fwdcap.control import diskprobe, front, host, status
 from fwdcap.control.backend import Backend, Interface
 from fwdcap.control.kernel import View
 from fwdcap.control.recent import Seen
 from fwdcap.control.routetable import RouteTable
-from fwdcap.errors import Invalid
+from fwdcap.errors import FwdcapError, Invalid
+from fwdcap.tls import certificate
+from fwdcap.tls.plan import is_local, plan
 
 Level = Literal["ok", "warning", "failure"]
 
@@ -77,6 +79,7 @@ def examine(
         *(neighbourhood(name, backend.beside(name), _arp_ignore(name)) if name and info else ()),
         *store(settings.store.path),
         *users(accounts),
+        https(settings),
         time_zone(settings.time.zone),
     )
 
@@ -289,6 +292,21 @@ def users(accounts: Accounts) -> Iterator[Check]:
     if not accounts.notices:
         web, recorder = accounts.web.name, accounts.recorder.name
         yield Check("users", "ok", f"Pages run as {web}, the recorder as {recorder}.")
+
+
+def https(settings: Settings) -> Check:
+    """Whether pages that others can reach can be served by https."""
+    listen = settings.web.listen
+    try:
+        wanted = plan(settings.web, is_local(listen))
+        if not wanted.https:
+            level: Level = "ok" if wanted.clear == "all" else "warning"
+            return Check("https", level, f"Pages are served in clear on {listen}.")
+        if settings.web.certificate and settings.web.key:
+            certificate.read(settings.web.certificate, settings.web.key)
+        return Check("https", "ok", f"Pages are served over https by {front.program()}.")
+    except FwdcapError as error:
+        return Check("https", "failure", error.message, error.hint)
 
 
 def time_zone(zone: str) -> Check:

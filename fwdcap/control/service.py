@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,7 @@ class Service:
         self._route_notices: tuple[Notice, ...] = ()
         self._recent = Recent(self._clocks.monotonic_ns)
         self._usage = (0, Usage(0, 0, 0))
+        self._watched: Callable[[], Iterable[Notice]] = tuple
 
     # ---- life
 
@@ -123,6 +124,10 @@ class Service:
             self._housekeeping.start()
             lines = self._recording.schedule.load()
             return [*lines, *self._begin(), *self._left_behind()]
+
+    def watch(self, notices: Callable[[], Iterable[Notice]]) -> None:
+        """Somebody else's notices, which the status shows with ours."""
+        self._watched = notices
 
     def tick(self) -> list[str]:
         """Every second: what never takes long; returns lines for the log. Never raises."""
@@ -409,7 +414,7 @@ class Service:
         ours = (*self.accounts.notices, *self._route_notices, *recording, *kept)
         seen = self._recent.of(view)
         passed = (*status.about_senders(seen), *status.about_next_hops(seen, view.interface))
-        return [*ours, *passed]
+        return [*ours, *passed, *self._watched()]
 
 
 def _said(part: Callable[[], list[str]]) -> list[str]:

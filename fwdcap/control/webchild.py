@@ -1,8 +1,10 @@
 """Becomes the web process: gives up root, then runs the command it was given.
 
-    python -m fwdcap.control.webchild --uid U --gid G --parent PID [--reveal DIR]... -- COMMAND...
+    python -m fwdcap.control.webchild --uid U --gid G --parent PID [--stay] [--reveal DIR]...
+        -- COMMAND...
 
-It dies with the daemon, so that the next one finds its port free. Where a
+It dies with the daemon, so that the next one finds its port free. `--stay` is for
+nginx, whose workers become that user by themselves. Where a
 directory it needs lies below one that its user may not pass (a clone in /root),
 it gets a view of the file system of its own in which that one holds nothing but
 what is needed, as systemd's ProtectHome=tmpfs does.
@@ -67,7 +69,8 @@ def main(arguments: Sequence[str]) -> None:
         walls = hidden(options.reveal, account)
         if walls:
             reveal(walls)
-        become(options.uid, options.gid)
+        if not options.stay:
+            become(options.uid, options.gid)
     libc = ctypes.CDLL(None, use_errno=True)
     _check(libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
     # After the change of user, which would clear it (prctl(2)).
@@ -83,6 +86,7 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--uid", type=int, required=True)
     parser.add_argument("--gid", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--stay", action="store_true", help="remain who we are")
     parser.add_argument("--reveal", type=Path, action="append", default=[])
     parser.add_argument("command", nargs="+")
     options = parser.parse_args(arguments)

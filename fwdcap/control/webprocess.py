@@ -12,18 +12,18 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 import fwdcap
 from fwdcap.capture.accounts import Account
+from fwdcap.control.child import Child
 from fwdcap.errors import Invalid, Unavailable
+from fwdcap.tls.plan import LOCAL, Plan
 
-_BACKLOG = 128
-_BACK_OFF_S = (0, 1, 2, 5, 10, 30)
-_STEADY_S = 60
-_STOP_S = 3.0
+BACKLOG = 128
 _CODE = Path(fwdcap.__file__).resolve().parent.parent
 _SECRETS = ("FWDCAP_ADMIN_PASSWORD",)
 
@@ -37,6 +37,7 @@ class WebOrder:
     zone: str
     account: Account
     module: str = "webui"
+    plan: Plan = LOCAL
 
 
 def listen(address: str) -> socket.socket:
@@ -58,38 +59,45 @@ def listen(address: str) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(place)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise _cannot_listen(address, error) from error
     return listener
 
 
-def url(listener: socket.socket) -> str:
+def url(listener: socket.socket, https: bool = False) -> str:
     """Where a browser finds the pages."""
     name = listener.getsockname()
     if not isinstance(name, tuple):
         return f"unix:{name}"
-    host, port = name[:2]
-    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    return f"{'https' if https else 'http'}://{place(listener)}/"
 
 
-class WebProcess:
+def place(listener: socket.socket) -> str:
+    """ADDRESS:PORT of a listening socket, as addresses are written in URLs and by nginx."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_local(listener: socket.socket) -> bool:
+    """Whether only this machine can connect."""
+    if listener.family == socket.AF_UNIX:
+        return True
+    return bool(ip_address(listener.getsockname()[0]).is_loopback)
+
+
+class WebProcess(Child):
     """One web process at a time, for as long as the daemon lives."""
 
     def __init__(self, order: WebOrder, listener: socket.socket) -> None:
+        super().__init__("The web process")
         self._order = order
         self._listener = listener
-        self._child: subprocess.Popen[bytes] | None = None
-        self._started_s = 0.0
-        self._failures = 0
-        self._retry_s = 0.0
 
-    def start(self, now_s: float) -> None:
-        """Call it from the main thread: the child dies with the thread that made it."""
+    def launch(self) -> subprocess.Popen[bytes]:
         fd = self._listener.fileno()
-        self._started_s = now_s
-        self._child = subprocess.Popen(
+        return subprocess.Popen(
             command(self._order, fd),
             stdin=subprocess.DEVNULL,
             env=environment(os.environ),
@@ -97,47 +105,27 @@ class WebProcess:
             start_new_session=True,  # Ctrl-C is for the daemon, which ends it in order
         )
 
-    def tend(self, now_s: float) -> list[str]:
-        """Every second: start it again when it has died; returns lines for the log."""
-        if self._child is None:
-            if now_s >= self._retry_s:
-                self.start(now_s)
-            return []
-        code = self._child.poll()
-        if code is None:
-            return []
-        self._child = None
-        if now_s - self._started_s > _STEADY_S:
-            self._failures = 0
-        delay_s = _BACK_OFF_S[min(self._failures, len(_BACK_OFF_S) - 1)]
-        self._failures += 1
-        self._retry_s = now_s + delay_s
-        when = f"in {delay_s} s" if delay_s else "at once"
-        return [f"The web process ended ({_cause(code)}) and is started again {when}."]
-
     def stop(self) -> None:
         """End it, and close the listening socket."""
-        child = self._child
-        if child is not None and child.poll() is None:
-            child.terminate()
-            try:
-                child.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
+        super().stop()
         self._listener.close()
 
 
 def command(order: WebOrder, fd: int) -> list[str]:
     """The command line of the child, which gives up its rights on the way."""
-    account = order.account
     web = [sys.executable, "-m", order.module, "--store", str(order.store)]
     web += ["--control", str(order.control), "--listen", f"fd:{fd}", "--zone", order.zone]
+    web += ["--clear", order.plan.clear, *(["--behind-nginx"] if order.plan.https else [])]
+    return launched(order.account, _needed(order), web)
+
+
+def launched(account: Account, needed: Iterable[Path], command: Sequence[str]) -> list[str]:
+    """`command` behind the launcher: it dies with us, as that user, and sees `needed`."""
     launcher = [sys.executable, "-m", "fwdcap.control.webchild"]
     launcher += ["--uid", str(account.uid), "--gid", str(account.gid), "--parent", str(os.getpid())]
-    for directory in _needed(order):
+    for directory in needed:
         launcher += ["--reveal", str(directory)]
-    return [*launcher, "--", *web]
+    return [*launcher, "--", *command]
 
 
 def environment(ours: os._Environ[str] | dict[str, str]) -> dict[str, str]:
@@ -177,7 +165,3 @@ def _cannot_listen(address: str, error: OSError) -> Unavailable:
         code="listen-failed",
         hint="Choose another address with --listen.",
     )
-
-
-def _cause(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"

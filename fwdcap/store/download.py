@@ -87,20 +87,40 @@ class Ranges(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
+    def send(self, out: int, most: int) -> int:
+        """Move some of the next `most` bytes to the socket `out`, by sendfile(2).
+
+        Returns how many. Raises OSError where bytes are gone, BlockingIOError where
+        the socket takes none now, and what else it has to say.
+        """
+        part, offset, size = self._next(most)
+        if part.path is None:
+            sent = os.write(out, part.head[offset : offset + size])
+        else:
+            sent = os.sendfile(out, self._descriptor(part.path), offset, size)
+        if not sent:
+            raise _shorter()
+        self._position += sent
+        return sent
+
     def close(self) -> None:
         self._close_part()
         super().close()
 
-    def _piece(self, wanted: int) -> bytes:
-        """Some bytes from the position on, of one part, at least one."""
+    def _next(self, wanted: int) -> tuple[Part, int, int]:
+        """The part at the position, the place in it, and how much of `wanted` it has there."""
         number = bisect_right(self._begins, self._position) - 1
         part, within = self._parts[number], self._position - self._begins[number]
-        size, offset = min(wanted, part.length - within), part.offset + within
+        return part, part.offset + within, min(wanted, part.length - within)
+
+    def _piece(self, wanted: int) -> bytes:
+        """Some bytes from the position on, of one part, at least one."""
+        part, offset, size = self._next(wanted)
         if part.path is None:
             return part.head[offset : offset + size]
         piece = os.pread(self._descriptor(part.path), size, offset)
         if not piece:
-            raise OSError(errno.EIO, "a segment became shorter while it was read")
+            raise _shorter()
         return piece
 
     def _descriptor(self, path: Path) -> int:
@@ -115,6 +135,10 @@ class Ranges(io.RawIOBase):
         if self._open is not None:
             os.close(self._open[1])
             self._open = None
+
+
+def _shorter() -> OSError:
+    return OSError(errno.EIO, "a segment became shorter while it was read")
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,10 @@ def test_the_process_gets_socket_store_and_zone(web: WebProcess, tmp_path: Path)
     web.start(0)
     fd = web._listener.fileno()
     said = ask(web)
-    assert said == f"--store {tmp_path} --control {tmp_path}/c.sock --listen fd:{fd} --zone UTC"
+    assert (
+        said
+        == f"--store {tmp_path} --control {tmp_path}/c.sock --listen fd:{fd} --zone UTC --clear all"
+    )
 
 
 def test_a_request_waits_while_it_is_restarted(web: WebProcess) -> None:

@@ -1,0 +1,1 @@
+"""HTTPS for the pages: the certificate, and what nginx is told."""
