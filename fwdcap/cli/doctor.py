@@ -42,15 +42,19 @@ def doctor(
 
 
 def _answer(file: Path | None, given: dict[str, str]) -> dict[str, Any]:
+    alone = []
     if file is None and not given:
         try:
             return client().doctor()
         except Unavailable as error:
             if error.code != "daemon-not-running":
                 raise
+            said = error.to_dict()
+            alone = [{"name": "daemon", "level": "warning", **said}]
     from fwdcap.control.offline import Offline
 
-    return Offline(config.load(file, given)).doctor()
+    checks = Offline(config.load(file, given)).doctor()["checks"]
+    return {"checks": alone + checks}
 
 
 def _report(answer: dict[str, Any]) -> str:

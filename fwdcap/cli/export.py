@@ -14,7 +14,7 @@ from typing import BinaryIO, get_args
 import click
 
 from fwdcap import abi
-from fwdcap.config import Settings
+from fwdcap.cli.place import place_options, where
 from fwdcap.errors import DiskFull, FwdcapError, Invalid
 from fwdcap.store.export import Export, ExportProcess, Format, open_export
 from fwdcap.store.scanplan import word
@@ -35,12 +35,7 @@ _DIRECTIONS = {word(direction): direction for direction in abi.Direction}
 @click.option("--direction", type=click.Choice(tuple(_DIRECTIONS)))
 @click.option("--snaplen", type=click.IntRange(0, abi.PCAP_SNAPLEN), default=0, metavar="N")
 @click.option("--gzip", type=click.IntRange(0, 9), default=0, metavar="LEVEL", help="1 to 9.")
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Settings().store.path,
-    show_default=True,
-)
+@place_options
 def export(
     stream: str,
     output: str,
@@ -53,7 +48,8 @@ def export(
     direction: str | None,
     snaplen: int,
     gzip: int,
-    store: Path,
+    file: Path | None,
+    store: Path | None,
 ) -> None:
     """Write STREAM, or the part of it that the options name, as pcap or pcapng.
 
@@ -72,13 +68,13 @@ def export(
     )
     if output == "-" and sys.stdout.isatty():
         raise click.UsageError("Packets are not for a terminal: name a file with --output.")
-    with open_export(store, stream, wanted) as process:
+    with open_export(where(file, store)[0], stream, wanted) as process:
         if output == "-":
             _copy(process, sys.stdout.buffer)
             return
         try:
-            with open(output, "wb") as file:
-                written = _copy(process, file)
+            with open(output, "wb") as out:
+                written = _copy(process, out)
         except OSError as error:
             raise _cannot_write(output, error) from error
     click.echo(f"{written:,} bytes in {output}", err=True)

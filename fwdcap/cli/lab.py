@@ -38,7 +38,10 @@ def up(name: str, xdp: str, no_mgmt: bool) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(name: str, host: str, command: tuple[str, ...]) -> None:
     """Run COMMAND on HOST (a, b or the appliance c)."""
-    _become(Lab.open(name).host(host), command)
+    words = command[1:] if command[0] == "--" else command
+    if not words:
+        raise click.UsageError("Missing argument 'COMMAND...'.")
+    _become(Lab.open(name).host(host), words)
 
 
 @lab.command()

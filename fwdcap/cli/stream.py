@@ -6,39 +6,24 @@ store. Only deleting is the daemon's business.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import tzinfo
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from fwdcap import config
 from fwdcap.cli import output
 from fwdcap.cli.export import export
 from fwdcap.cli.options import client, common, json_option, wants_json
+from fwdcap.cli.place import place_options, where
 from fwdcap.errors import NotFound
 from fwdcap.store.listing import open_splits
 from fwdcap.store.names import not_found
 from fwdcap.store.stream import StreamInfo, list_streams, read_stream
 from fwdcap.store.times import zone_of
 from fwdcap.store.views import VIEWS, Split, View, split_name, view_named
-
-Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-def _place(command: Command) -> Command:
-    """--config and --store: which store, and the zone of its times."""
-    file = click.option(
-        "--config", "file", type=click.Path(path_type=Path), help="Settings (fwdcap.toml)."
-    )
-    store = click.option(
-        "--store",
-        type=click.Path(path_type=Path, file_okay=False),
-        help=f"The store [store.path, {config.Settings().store.path}].",
-    )
-    return file(store(json_option(command)))
 
 
 @click.group()
@@ -50,23 +35,25 @@ stream.add_command(export)
 
 
 @stream.command("list")
-@_place
+@place_options
+@json_option
 def list_(file: Path | None, store: Path | None) -> None:
     """List the streams of the store, newest first."""
-    root, zone = _where(file, store)
+    root, zone = where(file, store)
     found = list_streams(root)
     if wants_json():
         output.emit([_facts(info) for info in found], True, str)
     else:
-        click.echo(_listing(found, zone))
+        click.echo(_listing(found, root, zone))
 
 
 @stream.command()
 @click.argument("name", metavar="STREAM")
-@_place
+@place_options
+@json_option
 def views(name: str, file: Path | None, store: Path | None) -> None:
     """List the ways STREAM can be cut into splits."""
-    root, _ = _where(file, store)
+    root, _ = where(file, store)
     read_stream(root, name)
     rows = [{"view": view.name, "kind": view.kind, _UNITS[view.kind]: view.step} for view in VIEWS]
     output.emit(rows, wants_json(), _views)
@@ -75,7 +62,8 @@ def views(name: str, file: Path | None, store: Path | None) -> None:
 @stream.command()
 @click.argument("name", metavar="STREAM")
 @click.argument("view_name", metavar="VIEW")
-@_place
+@place_options
+@json_option
 def splits(name: str, view_name: str, file: Path | None, store: Path | None) -> None:
     """List the splits of STREAM in VIEW, such as split_1min or split_1GB.
 
@@ -83,7 +71,7 @@ def splits(name: str, view_name: str, file: Path | None, store: Path | None) -> 
     nanoseconds); SIZE is the exact size of its download in bytes. Of a running
     stream the last one still grows.
     """
-    root, zone = _where(file, store)
+    root, zone = where(file, store)
     view = view_named(view_name)
     found = _until_deleted(name, open_splits(root, name, view))
     if wants_json():
@@ -110,11 +98,6 @@ _UNITS = {"time": "period_ns", "size": "size_bytes"}
 _SPLIT = "{:<29}  {:>14}  {:>16}  {:>19}  {:>19}"
 
 
-def _where(file: Path | None, store: Path | None) -> tuple[Path, str]:
-    settings = config.load(file, {})
-    return store or settings.store.path, settings.time.zone
-
-
 def _until_deleted(name: str, rows: Iterator[Split]) -> Iterator[Split]:
     """The rows; raises NotFound where the stream is deleted while they are read."""
     try:
@@ -128,9 +111,9 @@ def _facts(info: StreamInfo) -> dict[str, Any]:
     return {**asdict(info), "routes": [dict(route) for route in info.routes]}
 
 
-def _listing(found: list[StreamInfo], zone: str) -> str:
+def _listing(found: list[StreamInfo], root: Path, zone: str) -> str:
     if not found:
-        return "The store holds no stream yet. Record one with `fwdcap capture start NAME`."
+        return f"{root} holds no stream yet. Record one with `fwdcap capture start NAME`."
     table = output.table(
         ("STREAM", "STATE", "STARTED", "RECORDS", "SIZE", "LOST"),
         [

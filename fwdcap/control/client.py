@@ -66,6 +66,10 @@ class Client:
         """Go on in a new stream without losing a packet."""
         return self._ask("POST", "/capture/roll", {}, CHANGE_TIMEOUT_S)
 
+    def store(self) -> Body:
+        """Where the store is, and the zone of its times."""
+        return self._ask("GET", "/store")
+
     def schedule(self) -> Body:
         return self._ask("GET", "/schedule")
 

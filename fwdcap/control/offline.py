@@ -86,7 +86,7 @@ class Offline:
 
     def doctor(self) -> Body:
         settings = self._settings
-        name = settings.interface.name
+        name = settings.interface.name or self._pinned_one()
         table, wrong = self._table()
         view = View("none")
         if name is not None:
@@ -105,6 +105,11 @@ class Offline:
             for name, error in wrong.items()
         ]
         return {"checks": [check.to_dict() for check in checks]}
+
+    def _pinned_one(self) -> str | None:
+        """The interface that still forwards, where there is just one."""
+        found = self._backend.pinned()
+        return found[0] if len(found) == 1 else None
 
     def _table(self) -> tuple[RouteTable, dict[str, FwdcapError]]:
         """The configured routes, or none and what is wrong with them."""

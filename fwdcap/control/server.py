@@ -81,6 +81,7 @@ def create_app(service: Service, web_uid: int) -> Flask:
     offer("GET", "/routes", service.routes)
     offer("GET", "/datapath", service.datapath)
     offer("GET", "/doctor", service.doctor)
+    offer("GET", "/store", service.store)
     offer("POST", "/capture", lambda: service.capture_start(_text("name"), **_numbers(_SIZES)))
     offer("DELETE", "/capture", service.capture_stop)
     offer("POST", "/capture/roll", service.capture_roll)

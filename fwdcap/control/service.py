@@ -263,6 +263,9 @@ class Service:
         with self._alone():
             return self._recording.roll()
 
+    def store(self) -> Body:
+        return {"path": str(self._store.absolute()), "zone": self.settings.time.zone}
+
     def schedule(self) -> Body:
         return self._recording.schedule.body()
 

@@ -96,8 +96,10 @@ SHORTHANDS: Mapping[str, Callable[[str, str], str]] = {
 
 def _network(name: str, value: str) -> IPNetwork:
     address, slash, prefix = value.partition("/")
-    # netaddr raises ValueError for a zero character.
-    if "\0" in address or not (valid_ipv4(address) or valid_ipv6(address)):
+    # netaddr raises ValueError for what cannot be given to the C library.
+    if not (address.isascii() and address.isprintable()) or not (
+        valid_ipv4(address) or valid_ipv6(address)
+    ):
         raise _mistake(
             name,
             value,

@@ -76,7 +76,7 @@ def _directories(root: Path) -> list[str]:
         raise Unavailable(
             f"The store cannot be read: {error.strerror}.",
             code="store-unreadable",
-            hint="Check that its disk is mounted and that the web's user is in its group.",
+            hint="Check that its disk is mounted and that its group lets you read it.",
         ) from error
 
 

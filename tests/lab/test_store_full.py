@@ -143,7 +143,8 @@ def test_without_retention_the_capture_stops_and_says_so(lab_name: str) -> None:
         assert len(found) + capture["lost_records"] == seen
         assert assert_listed_exactly(machine, old) == list(range(RATE))
         for segment in sorted((machine.appliance.store / "streams" / stream).glob("*.pcap")):
-            subprocess.run(["tcpdump", "-r", segment, "-w", "/dev/null"], check=True)
+            command = ["tcpdump", "-r", segment, "-w", "-"]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         with pytest.raises(DiskFull, match="is full"):
             client.capture_start("more")
         client.stream_delete(stream)

@@ -41,7 +41,7 @@ class Daemon:
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     asked = Daemon(tmp_path)
-    for module in ("capture", "route", "schedule", "status"):
+    for module in ("capture", "place", "route", "schedule", "status"):
         monkeypatch.setattr(f"fwdcap.cli.{module}.client", lambda: asked)
     monkeypatch.setattr(datapath_command, "client", lambda: asked)
     monkeypatch.setattr(doctor_command, "client", lambda: asked)
@@ -226,7 +226,11 @@ def test_status_without_a_daemon_says_what_still_forwards(capsys: Out) -> None:
 def test_a_failure_of_the_doctors_is_exit_1(capsys: Out) -> None:
     code, out, _ = run("doctor", capsys)
     assert code == 1
-    assert out == "FAIL  kernel  It is old. Renew.\nok    bpffs   Fine.\n"
+    assert out == (
+        "warn  daemon  The daemon is not running. Start it.\n"
+        "FAIL  kernel  It is old. Renew.\n"
+        "ok    bpffs   Fine.\n"
+    )
 
 
 def test_the_doctor_takes_interface_and_routes_as_run_does(
@@ -241,6 +245,18 @@ def test_the_doctor_takes_interface_and_routes_as_run_does(
     monkeypatch.setattr("fwdcap.control.offline.Offline", Noting)
     run("doctor --interface 7 --routes r.toml", capsys)
     assert (seen[0].interface.name, seen[0].routes.file) == ("7", Path.cwd() / "r.toml")
+
+
+def test_streams_are_those_of_the_daemon_that_answers(asked: Daemon, capsys: Out) -> None:
+    asked.service.capture_start("mine")
+    stream = asked.service.capture_stop()["stream"]
+    _, out, _ = run("stream list", capsys)
+    assert out.splitlines()[1].startswith(stream)
+    code, out, _ = run(f"stream views {stream}", capsys)
+    assert (code, "split_1sec" in out) == (0, True)
+    asked.away = NOT_RUNNING
+    _, out, err = run("stream list", capsys)
+    assert stream not in out + err
 
 
 def test_the_doctor_asks_the_daemon(asked: Daemon, capsys: Out) -> None:

@@ -52,6 +52,9 @@ class FakeService:
     def doctor(self) -> Any:
         return self._answer("doctor")
 
+    def store(self) -> Any:
+        return self._answer("store")
+
     def capture_start(self, name: str, **sizes: int | None) -> Any:
         given = {key: size for key, size in sizes.items() if size is not None}
         return self._answer("capture_start", name, given)

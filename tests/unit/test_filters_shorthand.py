@@ -59,6 +59,7 @@ def test_several_stay_several_and_a_switch_that_is_off_is_none() -> None:
         ("FilterIPHost", "", "at its end: that is no IP address"),
         ("FilterIPHost", "10.0.1", "at character 1: that is no IP address"),
         ("FilterIPDst", "\0", "at character 1: that is no IP address"),
+        ("FilterIPDst", "\ud800", "at character 1: that is no IP address"),
         ("FilterIPDst", "::1\0/64", "at character 1: that is no IP address"),
         ("FilterIPHost", "010.0.0.1", "at character 1"),
         ("FilterIPHost", "example.com", "at character 1"),
