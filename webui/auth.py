@@ -120,7 +120,7 @@ def _unauthorized() -> AnyResponse:
         wanted = quote(request.full_path.rstrip("?"), safe="/")  # url_for would leave its `?`
         return redirect(f"{url_for('pages.login')}?next={wanted}", 303)
     response = problems.respond(problems.of_login(not getattr(g, "by_session", True)))
-    if problems.family() == "live":  # Basic would make the browser open its own dialog
+    if _asks_for_a_page():  # Basic would make the browser open its own dialog
         response.headers["WWW-Authenticate"] = 'Session realm="fwdcap"'
     return response
 
@@ -136,6 +136,12 @@ def _refuse_lesser() -> None:
             code="role",
             hint=f"Ask an admin for the role {role}.",
         )
+
+
+def _asks_for_a_page() -> bool:
+    """Whether a script of one of our pages asks, whose session may have ended."""
+    ours = current_app.config["SESSION_COOKIE_NAME"] in request.cookies
+    return problems.family() == "live" or (problems.family() == "api" and ours)
 
 
 def _changes_state() -> bool:

@@ -237,14 +237,14 @@ def test_a_full_disk_is_507(site: Site) -> None:
         ({}, "missing-key", "name is missing"),
         ({"name": "x", "max_bites": 1}, "unknown-key", "max_bites"),
         ({"name": 7}, "bad-value", "name"),
-        ({"name": ".x"}, "bad-value", "name"),
-        ({"name": ""}, "bad-value", "name"),
-        ({"name": "x" * 129}, "bad-value", "name"),
-        ({"name": "x\n"}, "bad-value", "name"),
+        ({"name": ".x"}, "bad-name", "The capture's name"),
+        ({"name": ""}, "bad-name", "The capture's name"),
+        ({"name": "x" * 129}, "bad-name", "The capture's name"),
+        ({"name": "x\n"}, "bad-name", "The capture's name"),
         ({"name": "x", "max_bytes": "1GB"}, "bad-value", "max_bytes"),
         ({"name": "x", "max_bytes": True}, "bad-value", "max_bytes"),
         ({"name": "x", "max_bytes": 1.5}, "bad-value", "max_bytes"),
-        ({"name": "x", "max_bytes": 0}, "bad-value", "max_bytes"),
+        ({"name": "x", "max_bytes": 0}, "bad-value", "max_bytes must be greater than 0."),
         ({"name": "x", "max_seconds": 2**63}, "bad-value", "max_seconds"),
         ({"name": "x", "snaplen": -1}, "bad-value", "snaplen"),
         ({"name": "x", "snaplen": 1 << 20}, "bad-value", "snaplen"),
@@ -334,7 +334,15 @@ def test_a_body_where_none_is_taken(site: Site) -> None:
     ],
 )
 def test_a_parameter_that_is_wrong_is_refused(site: Site, path: str, code: str) -> None:
-    assert refusal(ask(site, "GET", path)) == (400, code)
+    answer = ask(site, "GET", path)
+    assert refusal(answer) == (400, code)
+    assert "Input should" not in answer.text
+    assert "Value error" not in answer.text
+
+
+def test_a_number_that_is_none_is_a_sentence(site: Site) -> None:
+    answer = ask(site, "GET", "streams?page=1.0")
+    assert answer.json["error"]["message"] == "page must be a whole number."
 
 
 def test_parameters_against_caches_are_ignored(site: Site) -> None:
@@ -442,8 +450,9 @@ def test_a_row_of_the_settings_cannot_be_changed(site: Site) -> None:
 @pytest.mark.parametrize(
     ("row", "word"),
     [
-        ({**ROW, "start": "25:00"}, "rows.0.start"),
-        ({**ROW, "days": ["someday"]}, "rows.0.days.0"),
+        ({**ROW, "start": "25:00"}, "row 1 [nightly]: start is '25:00'"),
+        ({**ROW, "name": ".x"}, "row 1: The capture's name"),
+        ({**ROW, "days": ["someday"]}, "rows.0.days.0 must be 'mon', 'tue'"),
         ({**ROW, "days": "mon-fri"}, "rows.0.days"),
         ({**ROW, "enabled": 1}, "rows.0.enabled"),
         ({**ROW, "colour": "red"}, "rows.0.colour"),
@@ -571,3 +580,11 @@ def test_without_a_login_there_is_401_in_the_same_shape(site: Site) -> None:
         answer = client.open(f"/api/v1/{path}", method=method)
         assert refusal(answer) == (401, "http-401")
         assert answer.headers["WWW-Authenticate"] == 'Basic realm="fwdcap"'
+
+
+def test_a_page_whose_session_has_ended_gets_no_dialog_of_the_browsers(site: Site) -> None:
+    client = site.browser()
+    write_users(site.store, "scrypt:1024:1:1$x$" + "0" * 128)
+    answer = client.get("/api/v1/status")
+    assert refusal(answer) == (401, "http-401")
+    assert answer.headers["WWW-Authenticate"] == 'Session realm="fwdcap"'

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from fwdcap import abi
 from fwdcap.store.names import NAME_CHARACTERS
@@ -18,10 +19,11 @@ from fwdcap.store.views import VIEWS
 
 MOST_ROWS = 1000
 _MOST = 2**63 - 1
-_NAME = f"^[A-Za-z0-9_-][A-Za-z0-9_.-]{{0,{NAME_CHARACTERS - 1}}}$"
-_TIME = r"^(([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$"
+# In the schema alone: whoever takes a name or a time says what is wrong with it.
+_NAME: JsonDict = {"pattern": f"^[A-Za-z0-9_-][A-Za-z0-9_.-]{{0,{NAME_CHARACTERS - 1}}}$"}
+_TIME: JsonDict = {"pattern": "^(([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?|24:00(:00)?)$"}
 
-_INT64 = {"format": "int64"}
+_INT64: JsonDict = {"format": "int64"}
 Count = Annotated[int, Field(ge=0, json_schema_extra=_INT64)]
 Nanoseconds = Annotated[int, Field(ge=0, json_schema_extra=_INT64)]
 Mode = Literal["ingress", "inline", "egress"]
@@ -29,7 +31,7 @@ Mode = Literal["ingress", "inline", "egress"]
 
 def _digits(text: Any) -> Any:
     if isinstance(text, str) and not (text.isascii() and text.isdigit() and len(text) <= 20):
-        raise ValueError("not a whole number")
+        raise ValueError("must be a whole number")
     return text
 
 
@@ -337,7 +339,7 @@ class Deleted(Answer):
 
 
 class Start(Given):
-    name: str = Field(pattern=_NAME)
+    name: str = Field(json_schema_extra=_NAME)
     snaplen: Snaplen | None = Field(None, description="Bytes kept of a frame, 0: all.")
     max_bytes: Cap | None = Field(None, description="Of the capture as one pcap.")
     max_packets: Cap | None = None
@@ -372,14 +374,14 @@ class Row(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=_NAME, description="Of its captures.")
+    name: str = Field(json_schema_extra=_NAME, description="Of its captures.")
     enabled: bool = True
     always: bool = Field(False, description="24/7; then without days and times.")
     days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] | None = Field(
         None, max_length=7
     )
-    start: str | None = Field(None, pattern=_TIME)
-    stop: str | None = Field(None, pattern=_TIME)
+    start: str | None = Field(None, json_schema_extra=_TIME)
+    stop: str | None = Field(None, json_schema_extra=_TIME)
 
 
 class GivenRow(Row):

@@ -96,6 +96,6 @@ def _refusal(error: ValidationError, model: type[BaseModel]) -> Invalid:
         return Invalid(f"The key {where} is not known here.", code="unknown-key", hint=hint)
     if mistake["type"] == "missing":
         return Invalid(f"{where} is missing.", code="missing-key", hint=f"Add {where}.")
-    said = mistake["msg"].removeprefix("Value error, ").removeprefix("Input should ")
-    said = said if said.startswith("be ") else f"be right: {said}"
-    return Invalid(f"{where} must {said}.", code="bad-value", hint="Correct it or leave it out.")
+    said = mistake["msg"].removeprefix("Value error, ").replace("Input should", "must", 1)
+    joint = " " if said.startswith("must") else ": "
+    return Invalid(f"{where}{joint}{said}.", code="bad-value", hint="Correct it or leave it out.")
