@@ -64,11 +64,17 @@ def committed(daemon: Service) -> int:
     return count
 
 
+def ended(daemon: Service) -> bool:
+    """Whether the capture has, after another second of the daemon's."""
+    daemon.tend()
+    return not daemon.running
+
+
 def test_limits_are_kept_and_told(make: Make, machine: FakeMachine) -> None:
     daemon = make()
     daemon.capture_start("x", max_packets=10)
     machine.paths["cap0"].emit(30)
-    eventually(lambda: daemon.tend() or not daemon.running)
+    eventually(lambda: ended(daemon))
     status = daemon.status()["capture"]
     assert (status["committed_records"], status["caps"]) == (10, {"max_packets": 10})
     (found,) = daemon.captures()["captures"]
@@ -83,7 +89,7 @@ def test_a_capture_that_failed_is_a_warning(make: Make, machine: FakeMachine) ->
     daemon.capture_start("x")
     machine.paths["cap0"].emit(10)
     (machine.paths["cap0"].directory / "fail").touch()
-    eventually(lambda: daemon.tend() or not daemon.running)
+    eventually(lambda: ended(daemon))
     assert "capture-failed" in [each["code"] for each in daemon.status()["warnings"]]
 
 
