@@ -53,9 +53,11 @@ test-long: build $(VENV)/dev  ## the counts that need longer; writes docs/test-l
 	$(call install,$(LAB_PACKAGES) $(WEB_PACKAGES) $(TEST_PACKAGES))
 	$(BIN)/python -m tests.long
 
-bench: build $(VENV)/dev  ## rates against kernel NAT with tcpdump (root; some minutes)
+bench: build $(VENV)/dev  ## rates against kernel NAT with tcpdump, downloads against nginx (root; some minutes)
 	$(call install,$(LAB_PACKAGES) $(WEB_PACKAGES) $(BENCH_PACKAGES))
 	@$(BIN)/python -m tests.bench --json docs/bench.json $(BENCH)
+	@$(BIN)/python -m tests.bench.downloads
+	@$(BIN)/python -m tests.bench.loaded
 
 check: build $(VENV)/dev  ## style and types
 	$(BIN)/ruff check .

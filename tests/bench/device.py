@@ -57,6 +57,15 @@ class Device(Protocol):
     def trial(self, generator: Generator, seconds: float, rate: float) -> Trial: ...
 
 
+@dataclass
+class Recording:
+    """A capture of a trial; counts are records, 0 until it has ended."""
+
+    stream: str
+    records: int = 0
+    lost: int = 0
+
+
 class Fwdcap:
     """`fwdcap run` with one route in the device's namespace."""
 
@@ -109,22 +118,39 @@ class Fwdcap:
         generator.sink_by_xdp()
         if not self.capture:
             return self._run(generator, seconds, rate)
-        stream = self._client.capture_start("bench")["stream"]
-        try:
-            with self._frozen(generator) if self._freeze else contextlib.nullcontext():
-                trial = self._run(generator, seconds, rate)
-        finally:
-            self._client.capture_stop()
-        capture = self._client.status()["capture"]
-        shutil.rmtree(self._store / "streams" / stream)
+        with (
+            self.recording() as recording,
+            self._frozen(generator) if self._freeze else contextlib.nullcontext(),
+        ):
+            trial = self._run(generator, seconds, rate)
         return Trial(
             trial.offered,
             trial.sent,
             trial.forwarded,
-            capture["committed_records"],
-            capture["lost_records"],
+            recording.records,
+            recording.lost,
             trial.seconds,
         )
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[Recording]:
+        """A capture as long as the block lasts; its counts are there afterwards."""
+        recording = Recording(self._client.capture_start("bench")["stream"])
+        try:
+            yield recording
+        finally:
+            self._client.capture_stop()
+        capture = self._client.status()["capture"]
+        recording.records = capture["committed_records"]
+        recording.lost = capture["lost_records"]
+        shutil.rmtree(self._store / "streams" / recording.stream)
+
+    @property
+    def url(self) -> str:
+        """Of the pages, in the device's namespace."""
+        found = re.search(r"^pages +(\S+)", self._log.read_text(), re.M)
+        assert found is not None
+        return found[1]
 
     @contextlib.contextmanager
     def _frozen(self, generator: Generator) -> Iterator[None]:
