@@ -39,7 +39,7 @@ _PASSING_ON = f"""\
     proxy_http_version 1.1;
     proxy_set_header Connection "";
     proxy_set_header Host $http_host;
-    proxy_set_header X-Forwarded-For $remote_addr;
+    proxy_set_header X-Forwarded-For $client;
     proxy_set_header X-Forwarded-Proto $scheme;
     proxy_buffering off;
     proxy_buffer_size {BUFFER_BYTES >> 10}k;
@@ -95,6 +95,7 @@ http {{
   ssl_session_tickets off;
   ssl_buffer_size 16k;
   map $https $hsts {{ on "{hsts}"; default ""; }}
+  map $remote_addr $client {{ "~^::ffff:(?<mapped>[0-9.]+)$" $mapped; default $remote_addr; }}
   upstream pages {{ server unix:{at}/{SOCKET}; keepalive 16; }}
   server {{
     listen {site.listen} ssl;

@@ -85,9 +85,8 @@ def downloading(wire: Wire, url: str) -> Iterator[list[subprocess.Popen[str]]]:
     going = f"trap 'kill $child; wait $child; exit' TERM; {going}"
     taskset = ["taskset", "-c", CLIENT_CPU, "sh", "-c"]
     idle = wire.in_box(*taskset, f"exec {curl} -o - --limit-rate 1", stdout=subprocess.DEVNULL)
-    clients = [
-        wire.in_box(*taskset, going, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(CLIENTS)
-    ]  # fmt: skip
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    clients = [wire.in_box(*taskset, going, **quiet) for _ in range(CLIENTS)]
     try:
         yield clients
     finally:

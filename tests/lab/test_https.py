@@ -91,7 +91,8 @@ class Served:
 
 
 @contextmanager
-def served(place: Path, clear: Clear = "none", **web: Path) -> Iterator[Served]:
+def served(place: Path, clear: Clear = "none", both: bool = False, **web: Path) -> Iterator[Served]:
+    """`both`: on all addresses of IPv6 and IPv4, by one socket."""
     store = place / "store"
     store.mkdir(exist_ok=True)
     write_users(store)
@@ -100,7 +101,9 @@ def served(place: Path, clear: Clear = "none", **web: Path) -> Iterator[Served]:
     given = {"store.path": store, "control.socket": place / "c.sock", "web.tls": "on"}
     given |= {f"web.{key}": value for key, value in web.items()}
     settings = config.load(None, {key: str(value) for key, value in given.items()})
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    place_of = {"family": socket.AF_INET6, "dualstack_ipv6": True} if both else {}
+    address = ("::" if both else "127.0.0.1", 0)
+    listener = socket.create_server(address, backlog=128, **place_of)  # type: ignore[arg-type]
     front = Front(settings, lookup("fwdcap-web", "fwdcap").web, listener)
     try:
         waitress = server.make_server(app, f"fd:{front.prepare().detach()}", behind_nginx=True)
@@ -185,6 +188,15 @@ def test_the_application_sees_who_asks_whatever_they_claim(tmp_path: Path) -> No
             assert body.pop("HTTP_X_FORWARDED_FOR") == "127.0.0.5"
             assert body.pop("HTTP_X_FORWARDED_PROTO") == "https"
             assert body == {"address": "127.0.0.5", "scheme": "https"}
+
+
+def test_one_socket_for_both_families_tells_them_apart(tmp_path: Path) -> None:
+    with served(tmp_path, both=True) as site:
+        assert json.loads(site.get("/whoami")[2])["address"] == "127.0.0.1"
+        context = ssl.create_default_context(cafile=str(site.trust))
+        with closing(http.client.HTTPSConnection("::1", site.port, context=context)) as asking:
+            asking.request("GET", "/whoami", headers=LOGIN)
+            assert json.loads(asking.getresponse().read())["address"] == "::1"
 
 
 def test_in_clear_the_same_port_refuses_whatever_is_claimed(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,41 @@ def test_file_behaves_as_a_buffered_reader_expects(tmp_path: Path) -> None:
         assert reader.read(7) + reader.read() == built.single()
     with pytest.raises(ValueError, match="before"):
         open_single(tmp_path, built.stream).file.seek(-1)
+
+
+def test_it_goes_to_a_socket_without_being_read(tmp_path: Path) -> None:
+    """Header and segments alike, in whatever pieces the socket takes."""
+    built = example(tmp_path)
+    whole = built.single()
+    window = open_single(tmp_path, built.stream).window(7, len(whole) - 3)
+    near, far = socket.socketpair()
+    with near, far, window:
+        received = b""
+        while window.tell() < window.length:
+            sent = window.send(near.fileno(), 1000)
+            assert 0 < sent <= 1000
+            received += far.recv(sent, socket.MSG_WAITALL)
+    assert received == whole[7:-3]
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_socket_is_told_when_bytes_went_away_or_it_takes_no_more(
+    tmp_path: Path, full: bool
+) -> None:
+    built = example(tmp_path)
+    window = open_single(tmp_path, built.stream).window(24, len(built.single()))
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    with near, far, window:
+        if full:
+            with contextlib.suppress(BlockingIOError):
+                while near.send(bytes(65536)):
+                    pass
+            with pytest.raises(BlockingIOError):
+                window.send(near.fileno(), 1000)
+            assert window.tell() == 0
+            return
+        for segment in built.directory.glob("*.pcap"):
+            os.truncate(segment, 24)
+        with pytest.raises(OSError, match="became shorter"):
+            window.send(near.fileno(), 1000)

@@ -90,7 +90,7 @@ def test_nothing_is_copied_to_disk() -> None:
 def test_the_application_is_told_who_asks_and_how() -> None:
     """Set, not added to: whatever the client sent under these names is gone."""
     text = told()
-    assert "proxy_set_header X-Forwarded-For $remote_addr;" in text
+    assert "proxy_set_header X-Forwarded-For $client;" in text
     assert "proxy_set_header X-Forwarded-Proto $scheme;" in text
     assert "$proxy_add_x_forwarded_for" not in text
 

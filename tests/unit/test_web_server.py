@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from flask import request
 from store_builder import Packet, StreamBuilder, packets
 from waitress import wasyncore
 from web_fakes import PASSWORD, Site, make_site
@@ -325,6 +326,29 @@ def test_a_socket_that_listens_already_can_be_handed_over(site: Site) -> None:
         port = listening.getsockname()[1]
         with served(site, f"fd:{listening.detach()}"):
             assert answer(ask(port, "/healthz"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "X-Forwarded-For: 192.0.2.1",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Host: evil.example",
+        "Forwarded: for=192.0.2.1;proto=https",
+    ],
+)
+def test_without_a_proxy_nobody_is_believed_to_be_one(site: Site, forged: str) -> None:
+    seen: list[tuple[str | None, str, list[str]]] = []
+
+    def view() -> str:
+        left = [key for key in request.environ if "FORWARDED" in key]
+        seen.append((request.remote_addr, request.scheme, left))
+        return ""
+
+    site.app.add_url_rule("/seen", view_func=view)
+    with served(site) as port:
+        assert answer(ask(port, "/seen", forged))[0] == 200
+    assert seen == [("127.0.0.1", "http", [])]
 
 
 @pytest.mark.parametrize("listen", ["fd:x", "fd:9999", "127.0.0.1:http:x", "203.0.113.1:1"])
