@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PATH := $(PATH):/usr/sbin:/sbin
 
 BUILD_PACKAGES := python3-venv gcc libc6-dev make clang llvm libbpf-dev libelf-dev zlib1g-dev \
-	libpcap-dev iproute2 ethtool
+	libpcap-dev iproute2 ethtool netbase
 WEB_PACKAGES := nginx-light
 LAB_PACKAGES := tcpdump curl iputils-ping util-linux
 TEST_PACKAGES := tshark chromium libclang-rt-14-dev
