@@ -169,7 +169,8 @@ def interface(name: str | None, info: Interface | None) -> Iterator[Check]:
             "mtu",
             "warning",
             f"With MTU {info.mtu} the ena driver may refuse native XDP.",
-            f"`ip link set {name} mtu {_ENA_MTU}`, or be content with generic mode.",
+            f"Be content with generic mode, or `ip link set {name} mtu {_ENA_MTU}` and have both "
+            "ends of each route use no larger one: a TCP connection that does would hang.",
         )
 
 
