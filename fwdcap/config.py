@@ -14,8 +14,9 @@ import re
 import tomllib
 import zoneinfo
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +30,7 @@ from pydantic import (
 
 from fwdcap import abi, amounts
 from fwdcap.errors import Forbidden, Invalid, NotFound
+from fwdcap.users.roles import Role
 
 MIN_RING_BYTES = 128 * 1024  # a power of two that holds the largest frame and its head
 MAX_RING_BYTES = 2**31  # max_entries of a ring buffer is 32 bits wide
@@ -36,6 +38,9 @@ AUTO_RING_BYTES = 2**29  # beyond this, memory is better spent on the page cache
 MIN_SEGMENT_BYTES = 1_000_000
 
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")  # IFNAMSIZ, dev_valid_name()
+_ENDPOINT = re.compile(r"http://[^\s/]+")
+_PAM = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?")
 _LISTEN = re.compile(r"fd:\d{1,4}|(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(\d{1,5})")
 
@@ -60,6 +65,28 @@ def _zone(name: str) -> str:
         except (zoneinfo.ZoneInfoNotFoundError, OSError):
             raise ValueError from None
     return name
+
+
+def _endpoint(address: str) -> str:
+    if address and not _ENDPOINT.fullmatch(address):
+        raise ValueError
+    return address
+
+
+def _pam(name: str) -> str:
+    if name and not _PAM.fullmatch(name):
+        raise ValueError
+    return name
+
+
+def _header(name: str) -> str:
+    if name and not _HEADER.fullmatch(name):
+        raise ValueError
+    return name
+
+
+def _network(address: str) -> str:
+    return str(ip_network(address, strict=False))
 
 
 def _ring_count(count: int | Literal["auto"]) -> int | Literal["auto"]:
@@ -217,10 +244,34 @@ class Time(_Table):
 
 
 class Users(_Table):
-    """[users]: who the web process and the recorder run as."""
+    """[users]: who the web process and the recorder run as, and who may log in.
+
+    `metadata` is asked for the first password; `pam` names a PAM service. A login
+    that `proxy_header` names counts from the addresses in `proxy_from` alone. The
+    roles of both follow from `groups`, which a proxy sends in `proxy_groups`.
+    """
 
     web: str = Field(default="fwdcap-web", min_length=1, description="the name of a user")
     recorder: str = Field(default="fwdcap", min_length=1, description="the name of a user")
+    metadata: Annotated[str, AfterValidator(_endpoint)] = Field(
+        default="http://169.254.169.254",
+        description='an address such as "http://169.254.169.254", or "" for none',
+    )
+    pam: Annotated[str, AfterValidator(_pam)] = Field(
+        default="", description='the name of a PAM service such as "fwdcap", or "" for none'
+    )
+    proxy_header: Annotated[str, AfterValidator(_header)] = Field(
+        default="", description='the name of a header such as "X-Remote-User", or "" for none'
+    )
+    proxy_groups: Annotated[str, AfterValidator(_header)] = Field(
+        default="X-Remote-Groups", description='the name of a header such as "X-Remote-Groups"'
+    )
+    proxy_from: list[Annotated[str, AfterValidator(_network)]] = Field(
+        default_factory=list, description='a list of addresses such as ["10.0.0.5"]'
+    )
+    groups: dict[str, Annotated[Role, Strict(False)]] = Field(
+        default_factory=dict, description='roles by group, such as { netops = "operator" }'
+    )
 
 
 class Capture(_Table):
@@ -394,7 +445,9 @@ def _value(table: str, key: str, text: str) -> object:
     except tomllib.TOMLDecodeError:
         return text
     value: object = document.pop("value")
-    taken = not document and (isinstance(value, str) or int in _kinds(table, key))
+    kinds = _kinds(table, key)
+    nested = any(get_origin(kind) is type(value) for kind in kinds)
+    taken = not document and (isinstance(value, str) or nested or int in kinds)
     return value if taken else text
 
 

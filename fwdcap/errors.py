@@ -10,6 +10,7 @@ sentence; the class decides the exit code and the HTTP status.
      ├─ NotFound           no such thing              exit 1, HTTP 404
      ├─ Conflict           not in this state          exit 1, HTTP 409
      ├─ Stale              changed since it was read  exit 1, HTTP 412
+     ├─ TooMany            come back later            exit 1, HTTP 429
      ├─ Unavailable        daemon or interface away   exit 1, HTTP 503
      └─ DiskFull           no space in the store      exit 1, HTTP 507
 
@@ -61,6 +62,16 @@ class Stale(FwdcapError):
     http_status = 412
 
 
+class TooMany(FwdcapError):
+    """Refused for now; `retry_s` is how many seconds to wait."""
+
+    http_status = 429
+
+    def __init__(self, message: str, *, code: str, hint: str = "", retry_s: int = 1) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.retry_s = retry_s
+
+
 class Unavailable(FwdcapError):
     http_status = 503
 
@@ -71,7 +82,17 @@ class DiskFull(FwdcapError):
 
 _BY_STATUS: dict[int, type[FwdcapError]] = {
     kind.http_status: kind
-    for kind in (FwdcapError, Invalid, Forbidden, NotFound, Conflict, Stale, Unavailable, DiskFull)
+    for kind in (
+        FwdcapError,
+        Invalid,
+        Forbidden,
+        NotFound,
+        Conflict,
+        Stale,
+        TooMany,
+        Unavailable,
+        DiskFull,
+    )
 }
 
 

@@ -20,12 +20,14 @@ from fwdcap.config import Clear
 from fwdcap.store.times import zone_of
 from webui import (
     api,
+    audit,
     auth,
     browse,
     headers,
     health,
     metrics,
     pages,
+    password,
     pcap,
     plain,
     problems,
@@ -37,8 +39,11 @@ from webui import (
 from webui.context import EXTENSION, Context, context
 from webui.daemon import Control, Daemon
 from webui.exports import Exports
+from webui.logins import NONE as NO_LOGINS
+from webui.logins import Logins
 from webui.meter import Meter
 from webui.normalise import Normalise
+from webui.reports import Reports
 from webui.users import Users
 
 SESSION_HOURS = 12
@@ -53,13 +58,14 @@ def create_app(
     clock: Callable[[], float] = time.monotonic,
     clear: Clear = "all",
     https: bool = False,
+    logins: Logins = NO_LOGINS,
 ) -> Flask:
     """The application over the store at `store` and the daemon behind `control`.
 
     `now_ns` is the wall clock in UTC nanoseconds, `clock` a steady one in
-    seconds; `clear` and `https` say how requests come in (webui.transport).
-    Sessions end with the process: their key is made here and kept nowhere, since
-    this process may not write.
+    seconds; `clear` and `https` say how requests come in (webui.transport),
+    `logins` are further ways to log in. Sessions end with the process: their key
+    is made here and kept nowhere, since this process may not write.
     """
     app = Flask(__name__)
     app.config.update(
@@ -75,10 +81,18 @@ def create_app(
     )
     app.session_interface = auth.Sessions()
     app.url_map.merge_slashes = False  # Normalise has merged them; a redirect would lose clients
+    daemon = Daemon(control, clock)
     app.extensions[EXTENSION] = Context(
         store=store,
-        daemon=Daemon(control, clock),
-        users=Users(store / "users.json", clock),
+        daemon=daemon,
+        users=Users(
+            store / "users.json",
+            clock,
+            now_ns=now_ns,
+            logins=logins,
+            ask_pam=lambda name, word: daemon.about_users(lambda at: at.pam_login(name, word)),
+        ),
+        reports=Reports(control.audit_report, clock),
         exports=Exports(),
         meter=Meter(),
         zone=zone_of(zone),
@@ -93,7 +107,8 @@ def create_app(
     csrf.exempt(api.blueprint)  # which asks for the token itself, of sessions alone
     headers.install(app)
     app.after_request(_count)
-    for part in (health, metrics, api, sysmaster, summary, plain, pcap, pages, browse):
+    parts = (health, metrics, api, sysmaster, summary, plain, pcap, pages, password, browse, audit)
+    for part in parts:
         app.register_blueprint(part.blueprint)
     app.register_blueprint(pcap.version_1)
     app.wsgi_app = Normalise(app.wsgi_app)  # type: ignore[method-assign]

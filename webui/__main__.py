@@ -23,7 +23,7 @@ from waitress.server import BaseWSGIServer
 from fwdcap.config import Clear
 from fwdcap.control.client import Client
 from fwdcap.errors import FwdcapError
-from webui import create_app
+from webui import asking, create_app, logins
 from webui.channel import PATIENCE_S, FairChannel
 
 # Workers wait for fwdcapd, for passwords and for filtered downloads (exports.MOST);
@@ -50,10 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         app = create_app(
             given.store,
-            Client(given.control),
+            Client(given.control, asking.headers),
             given.zone,
             clear=given.clear,
             https=given.behind_nginx,
+            logins=logins.from_json(given.logins),
         )
         server = make_server(app, given.listen, given.behind_nginx)
     except (FwdcapError, OSError, ValueError) as error:
@@ -104,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--zone", default="UTC", help="time zone of every text")
     parser.add_argument("--clear", choices=get_args(Clear), default="all", help="in clear")
     parser.add_argument("--behind-nginx", action="store_true", help="nginx connects to it")
+    parser.add_argument("--logins", default="{}", help="further ways to log in, as JSON")
     return parser
 
 

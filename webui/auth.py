@@ -21,13 +21,15 @@ from flask_httpauth import HTTPBasicAuth
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.wrappers import Response as AnyResponse
 
-from fwdcap.errors import Forbidden
+from fwdcap.errors import Forbidden, TooMany
 from fwdcap.users.roles import Role
 from webui import problems
 from webui.context import context
 from webui.users import User
 
 OPEN = frozenset({"pages.login", "static", "health.healthz"})
+# All that a browser may do before a password that others may know is changed.
+_BEFORE_CHANGE = frozenset({"password.change", "pages.logout"})
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -80,7 +82,11 @@ def install(app: Flask) -> None:
 
     def guard() -> AnyResponse | None:
         if request.endpoint not in OPEN:
-            refusal: AnyResponse | None = identify()
+            if request.method == "OPTIONS":  # flask_httpauth asks nothing of it, no view has it
+                raise request.routing_exception or MethodNotAllowed()
+            refusal: AnyResponse | None = _by_token() if _sends_token() else identify()
+            if refusal is None:
+                refusal = _first_new_password()
             if refusal is not None:
                 return refusal
             _refuse_lesser()
@@ -96,6 +102,8 @@ def open_session(user: User) -> None:
     session.clear()
     session.permanent = True
     session["user"], session["mark"] = user.name, user.mark
+    if user.source != "password":
+        session["role"] = user.role.value
 
 
 def session_user() -> User | None:
@@ -103,14 +111,75 @@ def session_user() -> User | None:
     name, mark = session.get("user"), session.get("mark")
     if not isinstance(name, str) or not isinstance(mark, str):
         return None
+    if "role" in session:
+        return context().users.recall_guest(name, session["role"], mark)
     return context().users.recall(name, mark)
 
 
+def log_in(name: str, password: str) -> User | None:
+    """The user of that name and password; raises TooMany. The audit log hears of it."""
+    around, address = context(), request.remote_addr or ""
+    # What is typed into the wrong field may be a password: only known names are told.
+    who = name if around.users.knows(name) else "(unknown)"
+    try:
+        user = around.users.verify(name, password, address)
+    except TooMany as error:
+        around.reports.tell("refused", who, address, request.path, error.code)
+        raise
+    if user is None:
+        around.reports.tell("login-failed", who, address, request.path, "wrong-login")
+    else:
+        around.reports.tell("login", user.who, address)
+    return user
+
+
 def _verify(name: str, password: str) -> User | None:
-    """Credentials where some were sent, the session otherwise."""
+    """Credentials where some were sent; the session, or a trusted proxy's word, otherwise."""
     g.by_session = not name and not password
-    g.user = session_user() if g.by_session else context().users.verify(name, password)
+    if g.by_session:
+        g.user = session_user() or _by_proxy()
+    else:
+        g.user = log_in(name, password)
     return g.user  # type: ignore[no-any-return]
+
+
+def _by_proxy() -> User | None:
+    peer = request.remote_addr or ""  # where our own nginx is in between, what it says
+    user = context().users.of_proxy(peer, request.headers)
+    if user is not None:
+        context().reports.tell("login", user.who, peer)
+    return user
+
+
+def _sends_token() -> bool:
+    return request.headers.get("Authorization", "")[:7].lower() == "bearer "
+
+
+def _by_token() -> AnyResponse | None:
+    """401 for a token that is wrong or has expired; whose it is otherwise stands in g.user."""
+    g.by_session = False
+    g.user = context().users.of_token(request.headers["Authorization"][7:].strip())
+    address = request.remote_addr or ""
+    if g.user is not None:
+        context().reports.tell("login", g.user.who, address)
+        return None
+    context().reports.tell("login-failed", "(token)", address, request.path, "wrong-token")
+    response = problems.respond(problems.of_token())
+    response.headers["WWW-Authenticate"] = 'Bearer realm="fwdcap", error="invalid_token"'
+    return response
+
+
+def _first_new_password() -> AnyResponse | None:
+    """Leads a browser to the page for a new password, and lets nothing else through."""
+    if not (g.by_session and g.user.provisional) or request.endpoint in _BEFORE_CHANGE:
+        return None
+    if problems.family() == "page" and request.method in _READING:
+        return redirect(url_for("password.change"), 303)
+    raise Forbidden(
+        "The password of this user has to be changed first.",
+        code="password-change",
+        hint="Open any page with a browser, which asks for a new one.",
+    )
 
 
 def _unauthorized() -> AnyResponse:
@@ -131,6 +200,8 @@ def _refuse_lesser() -> None:
         return
     role = needed(current_app, request.endpoint)
     if not may(role):
+        address = request.remote_addr or ""
+        context().reports.tell("refused", g.user.who, address, request.path, "role")
         raise Forbidden(
             f"User {g.user.name} has the role {g.user.role}, which may not do this.",
             code="role",

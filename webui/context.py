@@ -6,14 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from flask import current_app
 
 from webui.daemon import Daemon
-from webui.exports import Exports
 from webui.meter import Meter
+from webui.reports import Reports
 from webui.users import Users
+
+if TYPE_CHECKING:
+    from webui.exports import Exports
 
 EXTENSION = "fwdcap"
 
@@ -27,6 +30,7 @@ class Context:
     users: Users
     exports: Exports
     meter: Meter
+    reports: Reports
     zone: tzinfo
     zone_name: str
     now_ns: Callable[[], int]

@@ -9,7 +9,7 @@ at most twice a second.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any, Protocol
 
@@ -56,6 +56,28 @@ class Control(Protocol):
     def datapath_attach(self, interface: str) -> Body: ...
 
     def datapath_detach(self, interface: str | None = None) -> Body: ...
+
+    def users(self) -> Body: ...
+
+    def user_add(self, body: Body) -> Body: ...
+
+    def user_set(self, name: str, body: Body) -> Body: ...
+
+    def user_remove(self, name: str) -> Body: ...
+
+    def tokens(self) -> Body: ...
+
+    def token_add(self, body: Body) -> Body: ...
+
+    def token_set(self, name: str, body: Body) -> Body: ...
+
+    def token_remove(self, name: str) -> Body: ...
+
+    def audit(self, last: int) -> Body: ...
+
+    def audit_report(self, event: Mapping[str, str]) -> Body: ...
+
+    def pam_login(self, name: str, password: str) -> Body: ...
 
 
 class Daemon:
@@ -129,6 +151,10 @@ class Daemon:
             return self._ask(question)
         finally:
             self._forget()
+
+    def about_users(self, question: Callable[[Control], Body]) -> Body:
+        """A verb about users, tokens or the audit log, on whatever it is called with."""
+        return self._ask(lambda: question(self._control))
 
     def _forget(self) -> None:
         with self._lock:

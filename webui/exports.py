@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 
-from flask import Response, request
+from flask import Response, g, request
 from werkzeug.datastructures import Headers
 
 from fwdcap.errors import Unavailable
 from fwdcap.store.export import Export, ExportProcess, open_exports
+from webui.limits import bound
 from webui.meter import Meter, Ticket
+from webui.sending import tell_download
 
 MOST = 4
 CHUNK_BYTES = 65536
@@ -132,6 +134,7 @@ def respond(
     Whatever is wrong with it is said before the first byte; what breaks later
     ends the transfer without its last chunk, which every client notices.
     """
+    export = bound(export, g.user)
     body = exports.open(root, streams, export, _gone())
     headers = Headers(
         {
@@ -143,6 +146,7 @@ def respond(
     if request.method == "HEAD":
         body.close()
         return Response(None, 200, headers, mimetype=media_type)
+    tell_download(f"{stem}{export.suffix}")
     counted = Counted(body, meter.begin("filtered"))
     return Response(counted, 200, headers, mimetype=media_type, direct_passthrough=True)
 

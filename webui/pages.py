@@ -24,7 +24,7 @@ from flask import (
 from werkzeug.wrappers import Response as AnyResponse
 
 from fwdcap import __version__
-from fwdcap.errors import FwdcapError, NotFound
+from fwdcap.errors import FwdcapError, NotFound, TooMany
 from fwdcap.store.names import check_name
 from fwdcap.store.stream import read_stream
 from fwdcap.users.roles import Role
@@ -35,7 +35,7 @@ from webui.query import parameters
 
 blueprint = Blueprint("pages", __name__)
 
-_TARGETS = frozenset({"/capture", "/files", "/en.files.html"})
+_TARGETS = frozenset({"/capture", "/files", "/en.files.html", "/audit"})
 
 
 @blueprint.app_context_processor
@@ -45,7 +45,7 @@ def _everywhere() -> dict[str, Any]:
     return {
         "user": user,
         "may": auth.may,
-        "by_session": getattr(g, "by_session", False),
+        "by_session": getattr(g, "by_session", False) and user and user.source != "proxy",
         "now": overview_now() if user is not None else None,
         "zone": context().zone_name,
         "version": __version__,
@@ -116,11 +116,16 @@ def login() -> AnyResponse | str:
     if request.method != "POST":
         if auth.session_user() is not None:
             return redirect(target, 303)
-        return render_template("login.html", next=target, name="", refused=False)
+        return render_template("login.html", next=target, name="")
     name, password = request.form.get("name", ""), request.form.get("password", "")
-    user = context().users.verify(name, password)
+    shown = {"next": target, "name": name[:128]}
+    try:
+        user = auth.log_in(name, password)
+    except TooMany as error:
+        page = render_template("login.html", problem=problems.of_error(error), **shown)
+        return Response(page, error.http_status, {"Retry-After": str(error.retry_s)})
     if user is None:
-        page = render_template("login.html", next=target, name=name[:128], refused=True)
+        page = render_template("login.html", refused=True, **shown)
         return Response(page, 401, {"WWW-Authenticate": 'Form realm="fwdcap"'})
     auth.open_session(user)
     return redirect(target, 303)

@@ -43,7 +43,7 @@ _MOST = (1 << 63) - 1
 
 
 @blueprint.get("/single")
-@needs(Role.DOWNLOADER)
+@needs(Role.RESTRICTED)
 def single() -> Response:
     """A whole stream as one file, a running one up to what is committed."""
     given, wanted = selecting("StreamName")
@@ -54,7 +54,7 @@ def single() -> Response:
 
 
 @blueprint.get("/splittime")
-@needs(Role.DOWNLOADER)
+@needs(Role.RESTRICTED)
 def splittime() -> Response:
     """A stream's records in [Start, Stop)."""
     given, wanted = selecting("StreamName", "Start", "Stop")
@@ -68,7 +68,7 @@ def splittime() -> Response:
 
 
 @blueprint.get("/timerange")
-@needs(Role.DOWNLOADER)
+@needs(Role.RESTRICTED)
 def timerange() -> Response:
     """The records of all streams in [TSBegin, TSEnd), in order of time.
 
@@ -87,7 +87,7 @@ def timerange() -> Response:
 
 @version_1.get("/timerange", endpoint="timerange")
 @described(TIMERANGE)
-@needs(Role.DOWNLOADER)
+@needs(Role.RESTRICTED)
 def timerange_1() -> Response:
     """The same under its newer address, with refusals in JSON."""
     return timerange()

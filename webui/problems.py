@@ -16,7 +16,7 @@ from flask import Flask, Response, render_template, request
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
-from fwdcap.errors import FwdcapError
+from fwdcap.errors import FwdcapError, TooMany
 from fwdcap.store.times import asctime
 from webui.context import context
 
@@ -78,6 +78,11 @@ def of_login(given: bool) -> Problem:
     return Problem(401, "User name or password is wrong.", "", "wrong-login")
 
 
+def of_token() -> Problem:
+    """401, of a request with a token."""
+    return Problem(401, "The token is wrong or has expired.", "", "wrong-token")
+
+
 def family() -> str:
     """Who asks: sysmaster, plain, pcap, api, metrics, live or page."""
     first = request.path.split("/", 2)[1] if request.path.startswith("/") else ""
@@ -108,7 +113,9 @@ def sysmaster(status: bool, sentence: str, ns: int, code: int = 200) -> Response
 
 def _refused(error: FwdcapError) -> Response:
     response = respond(of_error(error))
-    if error.code in _RETRY_S:
+    if isinstance(error, TooMany):
+        response.headers["Retry-After"] = str(error.retry_s)
+    elif error.code in _RETRY_S:
         response.headers["Retry-After"] = str(_RETRY_S[error.code])
     return response
 

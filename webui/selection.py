@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import get_args
 
+from flask import g
+
 from fwdcap import abi
 from fwdcap.errors import Invalid
 from fwdcap.filters.shorthand import SHORTHANDS, compile_all
 from fwdcap.store.export import Export, Format
 from fwdcap.store.names import shorten
 from fwdcap.store.scanplan import word
+from webui.limits import bound
 from webui.query import every, parameters, whole_number
 
 KNOWN = ("Route", "Mode", "Snaplen", "Compression", "Format")
@@ -27,9 +30,12 @@ LEVELS = {"fast": 1, "best": 9, **{str(level): level for level in range(1, 10)}}
 
 
 def selecting(*own: str) -> tuple[Mapping[str, str], Export]:
-    """The request's parameters, `own` ones and those that select; raises Invalid."""
+    """The request's parameters, `own` ones and those that select, and the export they ask for.
+
+    What the user is bound to is in it. Raises Invalid, Forbidden.
+    """
     found = parameters((*own, *KNOWN), later=LATER, never=NEVER, several=tuple(SHORTHANDS))
-    return found, selection(found, every(SHORTHANDS))
+    return found, bound(selection(found, every(SHORTHANDS)), g.user)
 
 
 def selection(found: Mapping[str, str], filters: list[tuple[str, str]]) -> Export:

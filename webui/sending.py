@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import IO, Any
 
-from flask import Response, request
+from flask import Response, g, request
 from werkzeug.datastructures import Headers
 from werkzeug.wsgi import FileWrapper
 
 from fwdcap.store.download import Download
 from webui import problems
 from webui.context import context
+from webui.limits import refuse_plain
 from webui.meter import Watched
 
 MEDIA_TYPE = "application/vnd.tcpdump.pcap"
@@ -30,7 +31,11 @@ _RANGE = re.compile(r"\s*bytes\s*=\s*(?P<first>[0-9]{0,19})\s*-\s*(?P<last>[0-9]
 
 
 def send(download: Download, filename: str) -> Response:
-    """The download, or the one range of it that was asked for; 304 and 416 where they apply."""
+    """The download, or the one range of it that was asked for; 304 and 416 where they apply.
+
+    Raises Forbidden for a user who may not have it as it is.
+    """
+    refuse_plain()
     etag = f'"{download.mark}"'
     headers = Headers(
         {
@@ -56,6 +61,7 @@ def send(download: Download, filename: str) -> Response:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{download.length}"
     if request.method == "HEAD":
         return Response(None, 200, headers, mimetype=MEDIA_TYPE)
+    tell_download(filename)
     return Response(
         _wrapped(Watched(download.window(start, stop), context().meter.begin("plain"))),
         206 if wanted else 200,
@@ -63,6 +69,11 @@ def send(download: Download, filename: str) -> Response:
         mimetype=MEDIA_TYPE,
         direct_passthrough=True,
     )
+
+
+def tell_download(filename: str) -> None:
+    """Lets the audit log know what this request downloads."""
+    context().reports.tell("download", g.user.who, request.remote_addr or "", filename)
 
 
 def send_text(rows: Iterable[str]) -> Response:

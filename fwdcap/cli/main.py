@@ -27,6 +27,9 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("fwdcap.cli.doctor", "doctor"),
     "stream": ("fwdcap.cli.stream", "stream"),
     "store": ("fwdcap.cli.store", "store"),
+    "user": ("fwdcap.cli.user", "user"),
+    "token": ("fwdcap.cli.token", "token"),
+    "audit": ("fwdcap.cli.audit", "audit"),
     "lab": ("fwdcap.cli.lab", "lab"),
 }
 

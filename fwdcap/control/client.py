@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,12 @@ from fwdcap.errors import Forbidden, FwdcapError, Unavailable, from_dict
 DEFAULT_SOCKET = Path("/run/fwdcap/control.sock")
 READ_TIMEOUT_S = 10.0
 CHANGE_TIMEOUT_S = 120.0
+PAM_TIMEOUT_S = 15.0
 STOP_TIMEOUT_S = 3600.0  # as long as the recorder gets on with what is in the ring
+
+# For whom the web process asks; from anybody else they mean nothing.
+USER_HEADER = "X-Fwdcap-User"
+FROM_HEADER = "X-Fwdcap-From"
 
 Body = dict[str, Any]
 
@@ -30,7 +35,13 @@ Body = dict[str, Any]
 class Client:
     """The verbs of a running daemon; each returns the decoded JSON body."""
 
-    def __init__(self, socket: Path | None = None) -> None:
+    def __init__(
+        self,
+        socket: Path | None = None,
+        asking: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        """`asking` gives headers that say for whom a request is made."""
+        self._asking = asking
         self.socket = socket or Path(os.environ.get("FWDCAP_CONTROL") or DEFAULT_SOCKET)
         self._http = UnixHttp(self.socket)
 
@@ -103,6 +114,46 @@ class Client:
     def doctor(self) -> Body:
         return self._ask("GET", "/doctor", None, CHANGE_TIMEOUT_S)
 
+    def users(self) -> Body:
+        return self._ask("GET", "/users")
+
+    def user_add(self, body: Body) -> Body:
+        """`body`: name, role, password, filter, snaplen."""
+        return self._ask("POST", "/users", body)
+
+    def user_set(self, name: str, body: Body) -> Body:
+        """Changes what stands in `body`."""
+        return self._ask("PATCH", f"/users/{quote(name, safe='')}", body)
+
+    def user_remove(self, name: str) -> Body:
+        return self._ask("DELETE", f"/users/{quote(name, safe='')}")
+
+    def tokens(self) -> Body:
+        return self._ask("GET", "/tokens")
+
+    def token_add(self, body: Body) -> Body:
+        """`body`: name, user, role, expires_ns; the answer has the token, this once."""
+        return self._ask("POST", "/tokens", body)
+
+    def token_set(self, name: str, body: Body) -> Body:
+        """Changes its role or its end."""
+        return self._ask("PATCH", f"/tokens/{quote(name, safe='')}", body)
+
+    def token_remove(self, name: str) -> Body:
+        return self._ask("DELETE", f"/tokens/{quote(name, safe='')}")
+
+    def audit(self, last: int = 100) -> Body:
+        """The latest events, the newest first."""
+        return self._ask("GET", f"/audit?last={last}")
+
+    def audit_report(self, event: Mapping[str, str]) -> Body:
+        """What the web process saw by itself: who, from, what, target, result."""
+        return self._ask("POST", "/audit", event)
+
+    def pam_login(self, name: str, password: str) -> Body:
+        """`right`, and the user's `groups`. Raises Unavailable."""
+        return self._ask("POST", "/pam", {"name": name, "password": password}, PAM_TIMEOUT_S)
+
     def _ask(
         self,
         method: str,
@@ -111,7 +162,7 @@ class Client:
         timeout_s: float = READ_TIMEOUT_S,
     ) -> Body:
         try:
-            answer = self._http.ask(method, path, body, timeout_s)
+            answer = self._http.ask(method, path, body, timeout_s, self._asking())
         except NotConnected as error:
             raise self._unreachable(error) from error
         except TimeoutError as error:

@@ -25,7 +25,7 @@ from fwdcap import __version__
 from fwdcap.capture import folder
 from fwdcap.capture.background import Worker
 from fwdcap.config import Settings
-from fwdcap.control import host, usersfile, webprocess
+from fwdcap.control import host, metadata, usersfile, webprocess
 from fwdcap.control.backend import Backend, real
 from fwdcap.control.pages import Pages
 from fwdcap.control.server import ControlServer
@@ -56,17 +56,20 @@ def run(
     service = Service(settings, machine)
     with contextlib.ExitStack() as stack:
         # First of all: a second daemon would otherwise complain of the first one's port.
-        stack.enter_context(_only_daemon(settings.control.socket))
+        stack.enter_context(only_daemon(settings.control.socket))
         listener = stack.enter_context(contextlib.closing(webprocess.listen(settings.web.listen)))
         pages = Pages(settings, service.accounts.web, listener)
         machine.mount()
         folder.prepare(settings.store.path, service.accounts)
-        stack.enter_context(_only_daemon(settings.store.path / "daemon"))
+        stack.enter_context(only_daemon(settings.store.path / "daemon"))
         signals = stack.enter_context(Signals(_ENDING))
         stack.callback(service.close)
         lines = service.start()
         password = usersfile.ensure(
-            settings.store.path, service.accounts.web, environment.get(PASSWORD)
+            settings.store.path,
+            service.accounts.web,
+            environment.get(PASSWORD),
+            instance_id=lambda: metadata.instance_id(settings.users.metadata),
         )
         server = ControlServer(service, settings.control.socket)
         stack.callback(server.close)
@@ -154,7 +157,7 @@ def _introduce(
 
 
 @contextlib.contextmanager
-def _only_daemon(thing: Path) -> Iterator[None]:
+def only_daemon(thing: Path) -> Iterator[None]:
     """Hold the lock beside `thing`. Raises Conflict while another daemon does."""
     path = thing.with_name(f"{thing.name}.lock")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 
 from fwdcap.capture.accounts import Account
@@ -46,6 +47,7 @@ class Pages:
             zone=settings.time.zone,
             account=account,
             plan=self._plan,
+            logins=_logins(settings),
         )
         self._web: WebProcess | None = None
 
@@ -82,3 +84,17 @@ class Pages:
         elif self._plan.clear == "none" and not self._plan.https:
             found.append(_NO_PAGES)
         return found
+
+
+def _logins(settings: Settings) -> str:
+    """Further ways to log in, for the web process; nothing of it is secret."""
+    users = settings.users
+    return json.dumps(
+        {
+            "pam": bool(users.pam),
+            "proxy_header": users.proxy_header,
+            "proxy_groups": users.proxy_groups,
+            "proxy_from": users.proxy_from,
+            "groups": users.groups,
+        }
+    )

@@ -26,6 +26,7 @@ from waitress.server import UnixWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 from werkzeug.exceptions import HTTPException
 
+from fwdcap.control import whoasks
 from fwdcap.control.service import Service
 from fwdcap.errors import Forbidden, FwdcapError, Invalid, Unavailable
 
@@ -66,7 +67,8 @@ def create_app(service: Service, web_uid: int) -> Flask:
         if uid in (0, os.geteuid()):
             return
         rule = request.url_rule.rule if request.url_rule else ""
-        if uid != web_uid or (request.method, rule) not in _WEB_MAY:
+        asked = (request.method, rule)
+        if uid != web_uid or not (asked in _WEB_MAY or asked in whoasks.WEB_MAY):
             raise Forbidden(
                 f"User {uid} may not ask the daemon for this.",
                 code="not-permitted",
@@ -96,6 +98,11 @@ def create_app(service: Service, web_uid: int) -> Flask:
     offer("POST", "/datapath/attach", lambda: service.datapath_attach(_text("interface")))
     offer("POST", "/datapath/detach", lambda: service.datapath_detach(_detached(web_uid)))
     offer("GET", "/interfaces", service.interfaces)
+
+    def is_web() -> bool:
+        return _uid(request.remote_addr or "") == web_uid
+
+    whoasks.install(app, service.access, is_web)
 
     @app.errorhandler(FwdcapError)
     def refused(error: FwdcapError) -> ResponseReturnValue:

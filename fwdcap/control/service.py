@@ -34,6 +34,7 @@ from fwdcap.control.linkclock import LinkClock
 from fwdcap.control.recent import Recent
 from fwdcap.control.recording import Recording
 from fwdcap.control.routetable import RouteTable
+from fwdcap.control.whoasks import Access
 from fwdcap.errors import Conflict, FwdcapError, NotFound
 from fwdcap.store.stream import list_streams
 
@@ -101,6 +102,7 @@ class Service:
             self.accounts.web,
             utc_ns=self._clocks.utc_ns,
         )
+        self.access = Access.of(settings, self.accounts.web, utc_ns=self._clocks.utc_ns)
         self._changes = threading.RLock()
         self._route_notices: tuple[Notice, ...] = ()
         self._recent = Recent(self._clocks.monotonic_ns)
@@ -414,7 +416,8 @@ class Service:
     def _notices(self, view: View, capture: Body) -> list[Notice]:
         kept = self._housekeeping.notices()
         recording = self._recording.notices(capture)
-        ours = (*self.accounts.notices, *self._route_notices, *recording, *kept)
+        people = self.access.people.notices()
+        ours = (*self.accounts.notices, *people, *self._route_notices, *recording, *kept)
         seen = self._recent.of(view)
         passed = (*status.about_senders(seen), *status.about_next_hops(seen, view.interface))
         return [*ours, *passed, *self._watched()]

@@ -38,6 +38,7 @@ class WebOrder:
     account: Account
     module: str = "webui"
     plan: Plan = LOCAL
+    logins: str = "{}"  # JSON for its --logins
 
 
 def listen(address: str) -> socket.socket:
@@ -115,6 +116,7 @@ def command(order: WebOrder, fd: int) -> list[str]:
     """The command line of the child, which gives up its rights on the way."""
     web = [sys.executable, "-m", order.module, "--store", str(order.store)]
     web += ["--control", str(order.control), "--listen", f"fd:{fd}", "--zone", order.zone]
+    web += ["--logins", order.logins]
     web += ["--clear", order.plan.clear, *(["--behind-nginx"] if order.plan.https else [])]
     return launched(order.account, _needed(order), web)
 

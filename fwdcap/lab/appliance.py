@@ -126,18 +126,23 @@ def start(
     routes: str | None = None,
     settings: Mapping[str, str] | None = None,
     port: int = 0,
-    password: str = "",
+    password: str | None = "",
     wait: bool = True,
 ) -> Appliance:
     """Write its files into `directory` and start it on `host`.
 
     `routes` is the text of routes.toml, by default the one route `demo` with
     `modes`; `settings` are table.key → value as for --set; port 0 takes a free
-    one; `wait` returns only when it forwards. A second start takes over what an
+    one; `password` is the first user's, by default a random one, None gives none;
+    `wait` returns only when it forwards. A second start takes over what an
     ended daemon left. Raises Unavailable.
     """
     directory.chmod(0o755)  # the web process, which is not root, reads the store in it
-    password = password or secrets.token_urlsafe(9)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment.pop("FWDCAP_ADMIN_PASSWORD", None)
+    if password is not None:
+        password = password or secrets.token_urlsafe(9)
+        environment["FWDCAP_ADMIN_PASSWORD"] = password
     (directory / "routes.toml").write_text(demo_route(modes) if routes is None else routes)
     (directory / "fwdcap.toml").write_text(_config(directory, xdp))
     with _listen(port) as listener:
@@ -153,9 +158,9 @@ def start(
                 stderr=subprocess.STDOUT,
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
-                env={**os.environ, "FWDCAP_ADMIN_PASSWORD": password, "PYTHONUNBUFFERED": "1"},
+                env=environment,
             )
-        appliance = Appliance(process, directory, listener.getsockname()[1], password)
+        appliance = Appliance(process, directory, listener.getsockname()[1], password or "")
     if wait:
         appliance.wait_ready()
     return appliance

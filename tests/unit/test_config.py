@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fwdcap import config
 from fwdcap.amounts import Size
 from fwdcap.errors import FwdcapError, Invalid, NotFound
+from fwdcap.users.roles import Role
 
 pytestmark = pytest.mark.unit
 
@@ -357,3 +358,33 @@ def test_mistakes_in_the_schedule_are_named(file: Path, text: str, said: str) ->
 def test_rows_cannot_be_set_by_a_flag() -> None:
     error = refusal(None, schedule__name="x")
     assert "cannot be set by a flag" in error.message
+
+
+def test_other_ways_to_log_in(tmp_path: Path) -> None:
+    file = tmp_path / "fwdcap.toml"
+    file.write_text(
+        '[users]\nproxy_from = ["10.0.0.5", "2001:db8::1/64"]\ngroups = { netops = "operator" }\n'
+    )
+    users = config.load(file, {"users.pam": "fwdcap"}).users
+    assert users.proxy_from == ["10.0.0.5/32", "2001:db8::/64"]
+    assert (users.groups, users.pam) == ({"netops": Role.OPERATOR}, "fwdcap")
+    given = {"users.proxy_from": '["10.0.0.6"]', "users.groups": '{ a = "viewer" }'}
+    users = config.load(file, given).users
+    assert (users.proxy_from, users.groups) == (["10.0.0.6/32"], {"a": Role.VIEWER})
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("metadata", "169.254.169.254"),
+        ("metadata", "file:///etc/passwd"),
+        ("pam", "../x"),
+        ("proxy_header", "X Remote"),
+        ("proxy_from", '["everybody"]'),
+        ("proxy_from", "10.0.0.5"),
+        ("groups", '{ a = "king" }'),
+    ],
+)
+def test_a_wrong_way_to_log_in_is_named(key: str, text: str) -> None:
+    with pytest.raises(Invalid, match=key):
+        config.load(None, {f"users.{key}": text})

@@ -51,12 +51,12 @@ def test_handlers_are_put_back() -> None:
 
 def test_one_daemon_a_store(tmp_path: Path) -> None:
     with (
-        daemon._only_daemon(tmp_path / "c.sock"),
+        daemon.only_daemon(tmp_path / "c.sock"),
         pytest.raises(Conflict, match="Another fwdcap daemon runs here"),
-        daemon._only_daemon(tmp_path / "c.sock"),
+        daemon.only_daemon(tmp_path / "c.sock"),
     ):
         pass
-    with daemon._only_daemon(tmp_path / "c.sock"):
+    with daemon.only_daemon(tmp_path / "c.sock"):
         pass
 
 
@@ -72,7 +72,7 @@ def test_a_second_daemon_is_told_of_the_first_and_not_of_its_port(
         with pytest.raises(Unavailable, match="Address already in use"):
             daemon.run(asked, print, {}, FakeMachine(tmp_path))
         with (
-            daemon._only_daemon(asked.control.socket),
+            daemon.only_daemon(asked.control.socket),
             pytest.raises(Conflict, match="Another fwdcap daemon runs here"),
         ):
             daemon.run(asked, print, {}, FakeMachine(tmp_path))
@@ -82,7 +82,7 @@ def test_a_place_without_room_for_a_lock_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(Unavailable, match="cannot be made"),
-        daemon._only_daemon(tmp_path / "file" / "c.sock"),
+        daemon.only_daemon(tmp_path / "file" / "c.sock"),
     ):
         pass
 

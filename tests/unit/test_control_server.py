@@ -12,8 +12,10 @@ import pytest
 from control_fakes import ACCOUNTS
 
 from fwdcap.capture.accounts import Accounts
+from fwdcap.config import Settings
 from fwdcap.control.client import Client
 from fwdcap.control.server import ControlServer, create_app
+from fwdcap.control.whoasks import Access
 from fwdcap.errors import Conflict, DiskFull, Forbidden, FwdcapError, Invalid, Unavailable
 
 pytestmark = pytest.mark.unit
@@ -27,7 +29,8 @@ class FakeService:
 
     accounts: Accounts = ACCOUNTS
 
-    def __init__(self) -> None:
+    def __init__(self, store: Path) -> None:
+        self.access = Access.of(Settings(), ACCOUNTS.web, store=store, utc_ns=lambda: 7)
         self.problem: Exception | None = None
         self.asked: list[Any] = []
 
@@ -85,8 +88,8 @@ class FakeService:
 
 
 @pytest.fixture
-def service() -> FakeService:
-    return FakeService()
+def service(tmp_path: Path) -> FakeService:
+    return FakeService(tmp_path)
 
 
 @pytest.fixture

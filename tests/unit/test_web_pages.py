@@ -195,7 +195,7 @@ def test_records_are_called_records(site: Site) -> None:
 
 def test_a_refused_login_says_what_to_do_about_a_lost_password(site: Site) -> None:
     page = post(site.browser(login=False), "/login", name="fwdcap", password="wrong").text
-    assert "remove users.json from the store and restart the daemon" in page
+    assert "fwdcap user set fwdcap --new-password" in page
     assert str(site.store) not in page
 
 

@@ -16,10 +16,15 @@ pytestmark = pytest.mark.unit
 S = "cli_capture_20150620_1128"
 
 
+def entry(role: Role) -> dict[str, object]:
+    """A user of that role in users.json."""
+    return {"role": role.value} | ({"snaplen": 64} if role is Role.RESTRICTED else {})
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     made = make_site(tmp_path)
-    write_users(tmp_path, **{role.value: {"role": role.value} for role in Role})
+    write_users(tmp_path, **{role.value: entry(role) for role in Role})
     example(tmp_path)
     return made
 
@@ -65,7 +70,7 @@ def test_every_view_refuses_the_roles_below_and_no_other(site: Site) -> None:
         ("/capture", Role.VIEWER),
         ("/files", Role.VIEWER),
         ("/live.json", Role.VIEWER),
-        (f"/pcap/single?StreamName={S}", Role.DOWNLOADER),
+        (f"/pcap/single?StreamName={S}", Role.RESTRICTED),
         ("/sysmaster/capture_start?StreamName=x", Role.OPERATOR),
         (f"/pcap/del?StreamName={S}", Role.OPERATOR),
     ],
@@ -128,3 +133,17 @@ def test_a_user_without_a_known_role_cannot_log_in(site: Site) -> None:
     assert site.get("/plain/list", user="odd").status_code == 401
     assert site.get("/plain/list", user="none").status_code == 401
     assert site.get("/plain/list").status_code == 200
+
+
+def test_the_audit_page_is_for_admins(site: Site) -> None:
+    event = {"who": "<b>eve", "from": "192.0.2.1", "what": "delete", "target": "x_1"}
+    for number in range(3):
+        site.control.audit_report({**event, "result": f"r{number}"})
+    page = site.browser().get("/audit").text
+    assert "&lt;b&gt;eve" in page
+    assert page.index("r2") < page.index("r0")
+    assert "Audit</a>" in page
+    assert "r0" not in site.get("/audit?Last=2").text
+    assert "Audit</a>" not in site.get("/capture", user="operator").text
+    assert site.get("/audit", user="operator").status_code == 403
+    assert site.get("/audit?Last=x").status_code == 400

@@ -6,11 +6,12 @@ import copy
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from control_fakes import OURSELVES
 from flask import Flask
 from flask.testing import FlaskClient
 from store_builder import ROUTE, SECOND_NS, STARTED_NS
@@ -18,14 +19,21 @@ from werkzeug.security import generate_password_hash
 from werkzeug.test import TestResponse
 
 from fwdcap.capture.rows import parse_rows
+from fwdcap.control.people import People
 from fwdcap.errors import Conflict, FwdcapError, NotFound
 from fwdcap.store.names import not_found
 from webui import create_app
+from webui.logins import NONE, Logins
 
 PASSWORD = "correct horse"
 NOW_NS = STARTED_NS + 60 * SECOND_NS
 # Cheap on purpose: the cost of the real one is not what these tests are about.
 HASH = generate_password_hash(PASSWORD, method="scrypt:1024:1:1")
+
+
+def cheap_hash(password: str) -> str:
+    """As HASH."""
+    return generate_password_hash(password, method="scrypt:1024:1:1")
 
 
 def write_users(store: Path, password_hash: str = HASH, **others: dict[str, Any]) -> None:
@@ -123,6 +131,9 @@ class FakeControl:
         self.questions = 0
         self.on_start: Callable[[str], None] = lambda name: None
         self.timetable: dict[str, Any] = {"revision": 0, "zone": "UTC", "roll": "00:00", "rows": []}
+        self.people = People(store, OURSELVES, utc_ns=lambda: NOW_NS, hash_of=cheap_hash)
+        self.events: list[dict[str, Any]] = []
+        self.pam: dict[tuple[str, str], list[str]] = {}
 
     def status(self) -> dict[str, Any]:
         self.questions += 1
@@ -221,6 +232,43 @@ class FakeControl:
         self.now["datapath"] |= {"state": "detached", "mode": None}
         return {"interface": interface, "message": f"detached from {interface}", "lines": []}
 
+    def users(self) -> dict[str, Any]:
+        return self.people.users()
+
+    def user_add(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self.people.user_add(body)
+
+    def user_set(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self.people.user_set(name, body)
+
+    def user_remove(self, name: str) -> dict[str, Any]:
+        return self.people.user_remove(name)
+
+    def tokens(self) -> dict[str, Any]:
+        return self.people.tokens()
+
+    def token_add(self, body: dict[str, Any]) -> dict[str, Any]:
+        return self.people.token_add(body)
+
+    def token_set(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self.people.token_set(name, body)
+
+    def token_remove(self, name: str) -> dict[str, Any]:
+        return self.people.token_remove(name)
+
+    def audit(self, last: int) -> dict[str, Any]:
+        return {"events": self.events[-last:][::-1]}
+
+    def audit_report(self, event: Mapping[str, str]) -> dict[str, Any]:
+        self.events.append({"time_ns": NOW_NS, **event})
+        return {}
+
+    def pam_login(self, name: str, password: str) -> dict[str, Any]:
+        if self.refusal is not None:
+            raise self.refusal
+        groups = self.pam.get((name, password))
+        return {"right": groups is not None, "groups": groups or []}
+
     def count(self, packets: int, size: int = 64, lost: int = 0) -> None:
         """Lets a running capture have seen so many packets."""
         self.now["capture"] |= {
@@ -267,6 +315,13 @@ class Site:
             headers={name.replace("_", "-"): value for name, value in headers.items()},
         )
 
+    def told(self, what: str = "") -> list[tuple[str, str, str, str]]:
+        """Who, what, target and result of what the audit log was told so far."""
+        assert self.app.extensions["fwdcap"].reports.flush(10)
+        keys = ("who", "what", "target", "result")
+        events = [tuple(event[key] for key in keys) for event in self.control.events]
+        return [event for event in events if not what or event[1] == what]  # type: ignore[misc]
+
     def browser(self, *, login: bool = True, user: str = "fwdcap") -> FlaskClient:
         """A client with a session cookie, as a browser has it."""
         client = self.app.test_client()
@@ -276,11 +331,13 @@ class Site:
         return client
 
 
-def make_site(store: Path, zone: str = "UTC") -> Site:
+def make_site(store: Path, zone: str = "UTC", logins: Logins = NONE) -> Site:
     """An application on an empty store at `store`, its clocks standing still."""
     write_users(store)
     control, now = FakeControl(store), [100.0]
-    app = create_app(store, control, zone, now_ns=lambda: NOW_NS, clock=lambda: now[0])
+    app = create_app(
+        store, control, zone, now_ns=lambda: NOW_NS, clock=lambda: now[0], logins=logins
+    )
     return Site(store, control, app, now)
 
 

@@ -9,9 +9,9 @@ is what a page of another site does not know.
 
 from __future__ import annotations
 
-from webui.api import captures, interfaces, openapi, routes, schedule, streams, system
+from webui.api import captures, interfaces, openapi, routes, schedule, streams, system, users
 from webui.api.blueprint import blueprint
 
-NOUNS = (system, interfaces, streams, captures, schedule, routes, openapi)
+NOUNS = (system, interfaces, streams, captures, schedule, routes, users, openapi)
 
 __all__ = ["NOUNS", "blueprint"]

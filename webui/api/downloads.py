@@ -43,7 +43,7 @@ _FILTERS = tuple(
 
 TIMERANGE = Operation(
     "The records of all streams in a range of time, as one file",
-    Role.DOWNLOADER,
+    Role.RESTRICTED,
     parameters=(*_TIMES, *_SELECTION, *_FILTERS),
     media_types=("application/vnd.tcpdump.pcap", "application/x-pcapng", "application/gzip"),
     refusals=(404, 416, 503),

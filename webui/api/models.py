@@ -35,15 +35,15 @@ def _digits(text: Any) -> Any:
     return text
 
 
-def _whole(number: Any) -> Any:
+def whole(number: Any) -> Any:
     """1.0 is an integer in JSON Schema, and some programs write it so."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 # Bounds stand before the validator: behind it they would not get into the schema.
-Integer = Annotated[int, BeforeValidator(_whole)]
-Snaplen = Annotated[int, Field(ge=0, le=abi.PCAP_SNAPLEN), BeforeValidator(_whole)]
-Cap = Annotated[int, Field(gt=0, le=_MOST, json_schema_extra=_INT64), BeforeValidator(_whole)]
+Integer = Annotated[int, BeforeValidator(whole)]
+Snaplen = Annotated[int, Field(ge=0, le=abi.PCAP_SNAPLEN), BeforeValidator(whole)]
+Cap = Annotated[int, Field(gt=0, le=_MOST, json_schema_extra=_INT64), BeforeValidator(whole)]
 PageNumber = Annotated[int, Field(ge=1, le=10**9), BeforeValidator(_digits)]
 PerPage = Annotated[int, Field(ge=1, le=MOST_ROWS), BeforeValidator(_digits)]
 
