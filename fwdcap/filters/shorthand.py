@@ -16,6 +16,7 @@ from fwdcap.errors import Invalid
 
 MAX_PORT = 65535
 _SHOWN_CHARACTERS = 40
+_MOST_ESCAPED = 200  # one of them may take ten
 
 
 def compile_all(given: Iterable[tuple[str, str]]) -> tuple[str, ...]:
@@ -141,7 +142,7 @@ def _mistake(name: str, value: str, at: int, what: str, hint: str) -> Invalid:
     shown = value if len(value) <= _SHOWN_CHARACTERS else f"{value[:_SHOWN_CHARACTERS]}…"
     where = f"at character {at + 1}" if at < len(value) else "at its end"
     return Invalid(
-        f"{name}={ascii(shown)[1:-1]} has a mistake {where}: {what}.",
+        f"{name}={ascii(shown)[1:-1][:_MOST_ESCAPED]} has a mistake {where}: {what}.",
         code="bad-filter",
         hint=hint,
     )
