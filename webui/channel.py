@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from waitress.channel import HTTPChannel
-
-from fwdcap.store.download import Ranges
 
 TURN_BYTES = 1 << 20
 STEP_BYTES = 256 << 10
@@ -25,6 +23,13 @@ STEP_BYTES = 256 << 10
 PATIENCE_S = 600
 
 _TCP = frozenset({socket.AF_INET, socket.AF_INET6})
+
+
+@runtime_checkable
+class Sendable(Protocol):
+    """A file that can go to a socket by itself, such as store.download.Ranges."""
+
+    def send(self, out: int, most: int) -> int: ...
 
 
 class FairChannel(HTTPChannel):  # type: ignore[misc]
@@ -49,7 +54,7 @@ class FairChannel(HTTPChannel):  # type: ignore[misc]
     def _flush_some(self, do_close: bool = True) -> bool:
         buffer = self.outbufs[0]
         file = getattr(buffer, "file", None)
-        if not isinstance(file, Ranges) or not buffer.remain:
+        if not isinstance(file, Sendable) or not buffer.remain:
             return bool(super()._flush_some(do_close))
         before = self._turn_bytes
         try:
@@ -63,7 +68,7 @@ class FairChannel(HTTPChannel):  # type: ignore[misc]
             super()._flush_some(do_close)  # closes it and goes on with what follows
         return self._turn_bytes > before
 
-    def _send_file(self, file: Ranges, buffer: Any) -> None:
+    def _send_file(self, file: Sendable, buffer: Any) -> None:
         """As much of the file as is left of the turn, or until the socket takes no more."""
         while buffer.remain and self._turn_bytes < TURN_BYTES:
             sent = file.send(self.socket.fileno(), min(buffer.remain, STEP_BYTES))

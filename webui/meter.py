@@ -118,6 +118,12 @@ class Watched:
             self._ticket.reach(at)
         return at
 
+    def send(self, out: int, most: int) -> int:
+        """As `Ranges.send`."""
+        sent = self._file.send(out, most)
+        self._ticket.reach(self._file.tell())
+        return sent
+
     def close(self) -> None:
         self._ticket.reach(self._file.tell())
         self._ticket.end(self._ticket.sent_bytes == self._file.length)

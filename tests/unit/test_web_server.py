@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from threading import Thread
 
@@ -287,6 +289,45 @@ def test_a_connection_gives_way_after_its_turn(site: Site) -> None:
         far.close()
         wasyncore.close_all(waitress._map)
         waitress.task_dispatcher.shutdown()
+
+
+@pytest.mark.parametrize("url", URLS, ids=["single", "splittime", "timerange"])
+def test_segments_are_sent_by_the_kernel(
+    site: Site, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but what goes out with the first turn."""
+    whole, moved = large(site.store).single(), list[int]()
+    sendfile = os.sendfile
+
+    def counted(out: int, source: int, offset: int, size: int) -> int:
+        moved.append(sendfile(out, source, offset, size))
+        return moved[-1]
+
+    monkeypatch.setattr(os, "sendfile", counted)
+    with served(site) as port:
+        body = answer(ask(port, url))[2]
+    assert body == whole
+    assert sum(moved) >= len(whole) - TURN_BYTES - STEP_BYTES
+    assert max(moved) <= STEP_BYTES
+
+
+def test_a_file_that_was_sent_is_closed_although_its_connection_stays(site: Site) -> None:
+    built = large(site.store)
+    whole = built.single()
+    with served(site) as port, closing(HTTPConnection("127.0.0.1", port, timeout=20)) as asking:
+        for _ in range(2):
+            asking.request("GET", URLS[0], headers={"Authorization": f"Basic {LOGIN}"})
+            assert asking.getresponse().read() == whole
+            wait_until(lambda: not held(built.directory))
+
+
+def held(directory: Path) -> list[str]:
+    """Files of a directory that this process has open."""
+    found = []
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # the descriptor of this listing
+            found.append(os.readlink(path))
+    return [name for name in found if name.startswith(str(directory))]
 
 
 @pytest.mark.parametrize("gone", ["deleted", "shortened"])
