@@ -17,7 +17,7 @@ from fwdcap import __version__, abi
 from fwdcap.errors import Invalid
 from fwdcap.store import names, scanplan, stream_json
 from fwdcap.store.ranges import ranges
-from fwdcap.store.scanplan import Chapter, Gap
+from fwdcap.store.scanplan import Chapter, Gap, Interface
 from fwdcap.store.segments import Contents, contents
 from fwdcap.store.stream_json import StreamJson
 
@@ -83,14 +83,8 @@ class _Source:
 
     def chapter(self, wanted: Wanted) -> Chapter:
         ids = self.ids(wanted.routes)
-        counters = self._words.counters if self._words is not None else {}
-        counts = stream_json.parse_interfaces(counters.get("interfaces"))
-        every = scanplan.interfaces(self.routes, counts)
         lost = losses(self._words, self._held)
-        if len(every) == 1 and every[0].recorded is None:
-            recorded = self._held.before.packets + self._held.packets
-            only = {(every[0].route_id, every[0].mode): (recorded, sum(lost.values()))}
-            every = scanplan.interfaces(self.routes, only)
+        every, nobodys = self._interfaces(lost)
         return Chapter(
             stream=self.stream,
             ranges=ranges(self._held, self._base, wanted.start_ns, wanted.stop_ns),
@@ -102,11 +96,32 @@ class _Source:
                 and (not wanted.modes or each.mode in wanted.modes)
             ),
             gaps=tuple(gaps(self._words, self._held, wanted)),
-            comments=(_what(self.stream, self._words, self._held, lost), *_left_out(wanted)),
+            comments=(
+                _what(self.stream, self._words, self._held, lost),
+                *_of_no_interface(nobodys),
+                *_left_out(wanted),
+            ),
             hardware=platform.machine(),
             system=f"{platform.system()} {platform.release()}",
             application=f"fwdcap {__version__}",
         )
+
+    def _interfaces(self, lost: Mapping[str, int]) -> tuple[tuple[Interface, ...], int]:
+        """One per route and mode with its counts, and the records lost of nobody knows which.
+
+        What the program emitted and the disk did not take is only known in sum; where
+        there is one interface, all of it was that one's.
+        """
+        every = scanplan.interfaces(self.routes)
+        if len(every) == 1:
+            recorded = self._held.before.packets + self._held.packets
+            only = {(every[0].route_id, every[0].mode): (recorded, sum(lost.values()))}
+            return scanplan.interfaces(self.routes, only), 0
+        counters = self._words.counters if self._words is not None else {}
+        counts = stream_json.parse_interfaces(counters.get("interfaces"))
+        known = sum(missing for _, missing in counts.values())
+        nobodys = max(0, sum(lost.values()) - known) if counts else 0
+        return scanplan.interfaces(self.routes, counts), nobodys
 
 
 def _told_apart(chapter: Chapter) -> Chapter:
@@ -170,6 +185,14 @@ def _what(stream: str, words: StreamJson | None, held: Contents, lost: Mapping[s
             times += f" until {scanplan.moment(words.stopped_ns)}"
     missing = f"{_number(lost)} lost: {_reasons(lost)}" if lost else "none lost"
     return f"Stream {stream}{times}: {held.packets:,} records, {missing}."
+
+
+def _of_no_interface(count: int) -> Iterator[str]:
+    if count:
+        yield (
+            f"{count:,} of the records lost were lost behind the interfaces' counters, which say "
+            "that they were received."
+        )
 
 
 def _left_out(wanted: Wanted) -> Iterator[str]:

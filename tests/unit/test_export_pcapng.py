@@ -158,6 +158,40 @@ def test_losses_are_said_where_each_was(tmp_path: Path) -> None:
     assert second[1].endswith("11:28:56.015000000 UTC: disk 1")
 
 
+def test_loss_of_one_route_and_mode_is_all_its_own(tmp_path: Path) -> None:
+    """Also what the disk did not take, which the program counted as emitted."""
+    counted = [{"route_id": 1, "mode": "inline", "recorded": 23, "lost": 0}]
+    built = lossy(tmp_path, counters={"lost": {"disk": 3}, "interfaces": counted})
+    assert blocks(
+        exported(tmp_path, built, NG),
+        "pcapng.options.option.data.interface.received",
+        "pcapng.options.option.data.interface.dropped",
+    ) == ["23", "3"]
+
+
+def test_no_more_is_delivered_than_was_received(tmp_path: Path) -> None:
+    counted = [
+        {"route_id": 1, "mode": "inline", "recorded": 19, "lost": 3},
+        {"route_id": 2, "mode": "egress", "recorded": 0, "lost": 0},
+    ]
+    lost = {"ring-full": 3}
+    built = lossy(tmp_path, routes=(ROUTE, WEB), counters={"lost": lost, "interfaces": counted})
+    received = "pcapng.options.option.data.interface.received"
+    (said,) = blocks(exported(tmp_path, built, NG), received)
+    assert said.split("|")[0] == "23"
+
+
+def test_loss_of_nobody_knows_which_route_is_said(tmp_path: Path) -> None:
+    counted = [
+        {"route_id": 1, "mode": "inline", "recorded": 22, "lost": 1},
+        {"route_id": 2, "mode": "egress", "recorded": 0, "lost": 0},
+    ]
+    lost = {"ring-full": 1, "disk": 2}
+    built = lossy(tmp_path, routes=(ROUTE, WEB), counters={"lost": lost, "interfaces": counted})
+    (comments,) = blocks(exported(tmp_path, built, NG), "pcapng.options.option.data.comment")
+    assert "2 of the records lost were lost behind the interfaces' counters" in comments
+
+
 def test_loss_behind_the_last_packet_is_said_at_the_end(tmp_path: Path) -> None:
     built = lossy(tmp_path)
     early = replace(NG, stop_ns=built.started_ns + 11_000_000, filters=("host 203.0.113.9",))

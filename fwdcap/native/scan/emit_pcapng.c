@@ -291,6 +291,17 @@ static int pcapng_records(void *state, const struct batch *batch)
 	return err;
 }
 
+/* In a stream that was rolled the counts are estimates, a few records off. */
+static __u64 received(const struct interface *interface)
+{
+	const struct plan_interface *plan = interface->plan;
+	__u64 least = interface->delivered;
+
+	if (plan->dropped != PLAN_UNKNOWN)
+		least += plan->dropped;
+	return plan->received > least ? plan->received : least;
+}
+
 static int write_statistics(struct pcapng *pcapng, const struct interface *interface)
 {
 	const struct plan_interface *plan = interface->plan;
@@ -308,7 +319,7 @@ static int write_statistics(struct pcapng *pcapng, const struct interface *inter
 	/* What was lost after the last packet has no packet to be said at. */
 	put_gaps(pcapng, &block, due);
 	if (plan && plan->received != PLAN_UNKNOWN)
-		put_count(&block, STATISTICS_RECEIVED, plan->received);
+		put_count(&block, STATISTICS_RECEIVED, received(interface));
 	if (plan && plan->dropped != PLAN_UNKNOWN)
 		put_count(&block, STATISTICS_DROPPED, plan->dropped);
 	put_count(&block, STATISTICS_ACCEPTED, interface->delivered);
