@@ -79,7 +79,7 @@ def test_each_operation_says_its_role_and_its_refusals(site: Site) -> None:
             views = site.app.view_functions.items()
             view = next(view for name, view in views if _id(name) == found["operationId"])
             assert found["x-fwdcap-role"] == view.needed_role, path
-            assert {"400", "401", "403"} <= set(found["responses"]), (path, method)
+            assert {"400", "401", "403", "429"} <= set(found["responses"]), (path, method)
             assert ("requestBody" in found) is ({"413", "415"} <= set(found["responses"]))
 
 

@@ -26,7 +26,7 @@ Body = dict[str, Any]
 
 _REF = "#/components/schemas/{model}"
 _PART = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
-_ALWAYS = (400, 401, 403)
+_ALWAYS = (400, 401, 403, 429)
 _OF_A_BODY = (413, 415)
 _DESCRIPTION = (
     "Moments are nanoseconds of UTC since 1970 and counters are exact, both integers of up to "
