@@ -22,6 +22,7 @@ State = Literal["recording", "complete", "recovered"]
 
 FILE = "stream.json"
 FORMAT = 1
+MAX_NS = 2**63  # in the year 2262; what is later, or before 1970, is no time of a capture
 
 # Records (emitted, lost before they were) by route id and mode.
 Interfaces = Mapping[tuple[int, abi.Mode], tuple[int, int]]
@@ -101,7 +102,10 @@ def read(path: Path) -> StreamJson | None:
 
 
 def parse(raw: object) -> StreamJson | None:
-    """The value in decoded JSON; keys this version does not know are passed over."""
+    """The value in decoded JSON; keys this version does not know are passed over.
+
+    None where a value is of the wrong kind, or a time not between 1970 and 2262.
+    """
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         return None
     known = {name: raw[name] for name in _KINDS if raw.get(name) is not None}
@@ -109,10 +113,12 @@ def parse(raw: object) -> StreamJson | None:
         return None
     if not known.keys() >= _REQUIRED or known["state"] not in get_args(State):
         return None
-    if not _counts(known.get("removed", {})):
+    if not _counts(known.get("removed", {})) or not _in_time(known):
         return None
     for name in ("routes", "changes", "losses"):
         known[name] = tuple(part for part in known.get(name, ()) if isinstance(part, dict))
+    if not all(_in_time(part) for name in ("changes", "losses") for part in known[name]):
+        return None
     return StreamJson(**known)
 
 
@@ -199,6 +205,12 @@ _KINDS: Mapping[str, type] = {
 
 def _fits(value: object, kind: type) -> bool:
     return isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+
+
+def _in_time(values: Mapping[str, Any]) -> bool:
+    """Are all of its times such that clocks and calendars know them?"""
+    times = [value for key, value in values.items() if key.endswith("_ns") and value is not None]
+    return all(_fits(value, int) and 0 <= value < MAX_NS for value in times)
 
 
 def _counts(removed: Mapping[str, object]) -> bool:

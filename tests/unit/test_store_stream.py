@@ -189,6 +189,27 @@ def test_parse_never_raises(raw: dict[str, object]) -> None:
     assert value is None or value.lost == 0
 
 
+@pytest.mark.parametrize("key", ["started_ns", "stopped_ns", "first_loss_ns", "original_first_ns"])
+@pytest.mark.parametrize("time_ns", [10**30, 300_000_000_000 * SECOND_NS, -1, 2**63, 1e30])
+def test_a_time_that_no_calendar_has_is_not_believed(
+    tmp_path: Path, key: str, time_ns: float
+) -> None:
+    built = example(tmp_path)
+    path = built.directory / "stream.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: time_ns}))
+    assert stream_json.read(path) is None
+    (info,) = list_streams(tmp_path)
+    assert (info.started_ns, info.packets) == (STARTED_NS, 100)
+    assert info.problem.startswith("Its stream.json is missing or damaged")
+
+
+def test_a_loss_at_no_time_is_not_believed() -> None:
+    raw = {"format": 1, "name": "x", "stream": "x_1", "state": "complete", "started_ns": STARTED_NS}
+    loss = {"ring": 0, "reason": "disk", "records": 1, "first_ns": 1, "last_ns": 2}
+    assert stream_json.parse({**raw, "losses": [loss]}) is not None
+    assert stream_json.parse({**raw, "losses": [{**loss, "last_ns": 10**30}]}) is None
+
+
 def test_checkpoint_takes_the_newer_of_two_valid_slots(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     older = checkpoint.slot_bytes(abi.Checkpoint(generation=4, packets=10))
