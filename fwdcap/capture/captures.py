@@ -149,12 +149,17 @@ class Captures:
 
     def roll(self) -> Outcome:
         """Go on in a new stream without losing a packet. Raises Conflict or Unavailable."""
-        session = self._need()
+        session = self._need("roll")
         old = session.words.stream
         if session.ask_roll():
             self._see_to(session, self._monotonic_ns())
-        session = self._need()
-        now = session.words
+        if self._session is None:
+            raise Unavailable(
+                f"Capture [{session.words.name}] could not be rolled, it has ended.",
+                code="not-rolled",
+                hint=self._message,
+            )
+        session, now = self._session, self._session.words
         if now.stream == old:
             raise Unavailable(
                 f"Capture [{now.name}] could not be rolled yet.",
@@ -321,8 +326,11 @@ class Captures:
                 break
             session = self._session
             clean = session.drain()
-        if session.fate() is Fate.CAPPED:
+        fate = session.fate()
+        if fate is Fate.CAPPED:
             self._end_by_cap(session)
+        elif fate is Fate.FAILED and self._session is session:
+            self._close(session, closing.failed(session, total, fate, "", self._utc_ns()))
         elif self._session is session:
             self._close(session, closing.drained(session, total, clean, kind, self._utc_ns()))
 
@@ -382,11 +390,11 @@ class Captures:
         session.trouble = f"The next stream cannot be begun: {error.message} Packets wait."
         return [session.trouble] if session.trouble != known else []
 
-    def _need(self) -> Session:
+    def _need(self, verb: str = "stop") -> Session:
         if self._session is not None:
             return self._session
         raise Conflict(
-            "No capture is running, there is nothing to stop.",
+            f"No capture is running, there is nothing to {verb}.",
             code="not-capturing",
             hint="Start one with `fwdcap capture start NAME`.",
         )
@@ -419,7 +427,8 @@ class Captures:
         problem = session.finish(
             closed.numbers, closed.state, closed.end, closed.stopped_ns, closed.continued_by
         )
-        self._shelf.put(session.words, closed.numbers, owed=bool(problem))
+        found = self._session is not session
+        self._shelf.put(session.words, closed.numbers, owed=bool(problem), found=found)
         if self.last is session.words:
             self._message = closed.end.message or problem
         self._session = None

@@ -24,6 +24,7 @@ class Shelf:
         self._place = place
         self._owed: StreamJson | None = None  # last words that a full disk did not take
         self._pen = threading.Lock()  # retention notes what it removed, from its own thread
+        self._seen_to_end = False  # the last one ended before our eyes, whatever its times say
         self.last: tuple[StreamJson, Counters] | None = None
 
     def read(self) -> list[StreamJson]:
@@ -36,18 +37,26 @@ class Shelf:
                 continue
             if words.state == "recording":
                 unfinished.append(words)
-            elif self.last is None or words.started_ns > self.last[0].started_ns:
+            elif self._is_later(words):
                 report = recorder.report(self._place.directory(name))
                 self.last = (words, counters.kept(words.counters, report))
         return sorted(unfinished, key=lambda each: (each.started_ns, each.stream), reverse=True)
 
-    def put(self, words: StreamJson, numbers: Counters, *, owed: bool) -> None:
-        """A capture has ended; `owed`: its last words could not be written. The latest to
-        have begun is the last one."""
-        if self.last is None or self.last[0].started_ns <= words.started_ns:
+    def put(self, words: StreamJson, numbers: Counters, *, owed: bool, found: bool = False) -> None:
+        """A capture has ended; `owed`: its last words could not be written. What ended last is
+        the last one, but of those `found` as an earlier daemon left them, which is told by the
+        clock: the latest to have begun."""
+        if not found or self._is_later(words):
             self.last = (words, numbers)
+            self._seen_to_end = self._seen_to_end or not found
         if owed:
             self._owed = words
+
+    def _is_later(self, words: StreamJson) -> bool:
+        """Than the last one, as far as times tell."""
+        if self._seen_to_end:
+            return False
+        return self.last is None or self.last[0].started_ns <= words.started_ns
 
     def write_owed(self) -> None:
         """Write what is owed, once there is room for it."""

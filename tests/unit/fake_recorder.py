@@ -4,7 +4,7 @@ Takes the real one's command line, reports through a checkpoint as it does, ends
 --max-packets, rolls on SIGUSR1 and goes on with --continue. It misbehaves when a
 file of that name lies beside the pins: `refuse` ends it at once with a sentence,
 `mute` keeps it from reporting, `slow` from ending, `fail` makes it give up (with
-`wordless` beside it, without a sentence).
+`wordless` beside it, without a sentence), `full` only when it is told to end.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def main() -> int:
         elif ending and not (pins / "slow").exists():
             rolls = signal.SIGTERM not in ending
             reason = abi.EndReason.ROLL if rolls else abi.EndReason.SIGNAL
-        if (pins / "fail").exists():
+        if (pins / "fail").exists() or (ending and (pins / "full").exists()):
             state, reason = abi.RecorderState.FAILED, abi.EndReason.DISK
         elif reason:
             state = abi.RecorderState.COMPLETE

@@ -383,6 +383,47 @@ def test_a_recorder_that_somebody_else_ends_ends_the_capture(rig: Rig) -> None:
     assert rig.stream_json()["ended"] == "signal"
 
 
+# ---- a disk that is full, a clock that is set
+
+
+def test_a_stop_on_a_full_disk_ends_for_the_disk(rig: Rig) -> None:
+    rig.misbehave("full")
+    rig.start("x")
+    rig.source.emit(10)
+    rig.captures.stop()
+    status = rig.captures.status()
+    assert (status["ended"], status["recorder"]) == ("disk", "failed")
+    assert status["message"] == "Capture [x] was stopped, its recorder failed: the disk is full."
+    assert rig.stream_json()["message"] == status["message"]
+
+
+def test_a_roll_on_a_full_disk_says_how_the_capture_ended(rig: Rig) -> None:
+    rig.misbehave("full")
+    rig.start("x")
+    with pytest.raises(Unavailable, match=r"\[x\] could not be rolled, it has ended") as refused:
+        rig.captures.roll()
+    assert "the disk is full" in refused.value.hint
+    with pytest.raises(Conflict, match="there is nothing to roll"):
+        rig.captures.roll()
+
+
+def test_what_ended_last_is_the_last_one_though_the_clock_was_set_back(rig: Rig) -> None:
+    rig.start("future")
+    rig.source.emit(10)
+    rig.captures.stop()
+    rig.captures = rig.daemon()
+    rig.captures.adopt()
+    rig.utc.pass_s(-3600)
+    rig.start("now")
+    rig.source.emit(3)
+    stopped = rig.captures.stop()
+    assert stopped.message == "successfully stopped capture [now]"
+    assert stopped.summary is not None
+    assert stopped.summary["packets"] == 3
+    rig.captures.adopt()  # as when a data path is attached
+    assert rig.captures.status()["name"] == "now"
+
+
 # ---- losses
 
 
