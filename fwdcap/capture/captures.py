@@ -18,7 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from fwdcap import abi
-from fwdcap.capture import adoption, closing, counters, ending, folder, recorder, summary, words
+from fwdcap.capture import (
+    adoption,
+    clockstep,
+    closing,
+    counters,
+    ending,
+    folder,
+    recorder,
+    summary,
+    words,
+)
 from fwdcap.capture.caps import Caps, Used
 from fwdcap.capture.closing import Closed
 from fwdcap.capture.counters import Counters, Sample
@@ -49,6 +59,7 @@ class Captures:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         boot: Callable[[], str] = adoption.boot_id,
         repair: Callable[[Path], object] = recover.recover_stream,
+        step: Callable[..., dict[str, int] | None] = clockstep.look,
     ) -> None:
         self._place = place
         self._source = source
@@ -56,6 +67,7 @@ class Captures:
         self._monotonic_ns = monotonic_ns
         self._boot = boot
         self._repair = repair
+        self._step = step
         self._session: Session | None = None
         self._shelf = Shelf(place)
         self._message = ""
@@ -179,7 +191,7 @@ class Captures:
         emitted = session.emitted()
         self._history.append(Sample(now_ns, emitted.records, emitted.bytes))
         session.look(now_ns, self._utc_ns())
-        return self._see_to(session, now_ns)
+        return [*self._look_at_clock(session), *self._see_to(session, now_ns)]
 
     # ---- adoption
 
@@ -314,6 +326,20 @@ class Captures:
         if fate is Fate.CAPPED:
             return self._end_by_cap(session)
         return self._end_by_failure(session, fate)
+
+    def _look_at_clock(self, session: Session) -> list[str]:
+        report, steps = session.report(), session.words.clock_steps
+        if report is None or report.state != abi.RecorderState.RUNNING:
+            return []
+        offset_ns = int(report.clock_offset_ns)
+        step = self._step(offset_ns, steps, self._monotonic_ns(), self._utc_ns())
+        if step is None:
+            return []
+        try:
+            session.note(clock_steps=(*steps, step))
+        except OSError:
+            return []  # in a second again
+        return [clockstep.said(session.words.stream, step)]
 
     def _stop(self, session: Session, kind: str) -> None:
         """Emission off, everything on disk; also what a roll had left in the ring."""

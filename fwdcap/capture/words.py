@@ -75,6 +75,7 @@ def following(
         continues=old.stream,
         baseline=baseline,
         losses=(),
+        clock_steps=(),
         trimmed=False,
         original_first_ns=None,
         removed={},

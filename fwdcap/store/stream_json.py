@@ -47,6 +47,8 @@ class StreamJson:
     program had counted where this one began. `schedule` is the row that started
     it, `boot` the kernel's boot id then. `ended` says in a word how it ended and
     `message` in a sentence; `losses` what was lost of which ring, why, and when.
+    `clock_steps`: when the machine's clock was set (`at_ns`, by the stream's own
+    time) and by how much (`by_ns`); the stream's times do not follow.
     """
 
     name: str
@@ -81,6 +83,7 @@ class StreamJson:
     ended: str = ""
     message: str = ""
     losses: tuple[Mapping[str, Any], ...] = ()
+    clock_steps: tuple[Mapping[str, Any], ...] = ()
     format: int = FORMAT
 
     @property
@@ -115,7 +118,7 @@ def parse(raw: object) -> StreamJson | None:
         return None
     if not _counts(known.get("removed", {})) or not _in_time(known):
         return None
-    for name in ("routes", "changes", "losses"):
+    for name in ("routes", "changes", "losses", "clock_steps"):
         known[name] = tuple(part for part in known.get(name, ()) if isinstance(part, dict))
     if not all(_in_time(part) for name in ("changes", "losses") for part in known[name]):
         return None
@@ -200,6 +203,7 @@ _KINDS: Mapping[str, type] = {
     "ended": str,
     "message": str,
     "losses": list,
+    "clock_steps": list,
 }
 
 

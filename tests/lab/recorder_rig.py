@@ -251,8 +251,13 @@ def tool(*command: str | Path) -> str:
 
 def build_killer(directory: Path) -> Path:
     """The library that kills its process at the nth call that touches a file."""
-    library = directory / "kill_at_call.so"
-    command = ["cc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, KILLER, "-ldl"]
+    return build_library(KILLER, directory)
+
+
+def build_library(source: Path, directory: Path) -> Path:
+    """What is preloaded into a recorder."""
+    library = directory / f"{source.stem}.so"
+    command = ["cc", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source, "-ldl"]
     subprocess.run(command, check=True)
     return library
 

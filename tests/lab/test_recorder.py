@@ -23,6 +23,7 @@ from recorder_rig import (
     assert_each_once,
     assert_sound,
     build_killer,
+    build_library,
     given,
     make_stream,
     read_records,
@@ -319,6 +320,33 @@ def test_kill_while_catching_up_loses_and_doubles_nothing(
     last = record(*options).ready().finish()
     assert_each_once(assert_sound(stream, last), producer)
     assert last.packets == 100_000
+
+
+def test_a_clock_that_is_set_never_turns_time_back_inside_a_stream(
+    producer: Producer, record: Record, tmp_path: Path
+) -> None:
+    """Not while the recorder runs, not when another goes on; the next stream starts right."""
+    step = tmp_path / "step"
+    step.write_text("0")
+    library = build_library(Path(__file__).parent / "step_clock.c", tmp_path)
+    environment = {"LD_PRELOAD": str(library), "STEP_FILE": str(step)}
+    first = record(environment=environment).ready()
+    producer.activate()
+    producer.emit(times=10)
+    first.wait_for(lambda report: report.packets == 10)
+    step.write_text(str(-3600 * 10**9))
+    producer.emit(times=10)
+    first.wait_for(lambda report: report.packets == 20)
+    first.kill()
+    again = record(environment=environment).ready()
+    producer.emit(times=10)
+    last = again.wait_for(lambda report: report.packets == 30)
+    assert_sound(again.stream, again.finish())
+    assert last.clock_offset_ns == pytest.approx(time.time_ns() - time.monotonic_ns(), abs=10**9)
+    producer.deactivate()
+    following = record(stream=make_stream(tmp_path, "next"), environment=environment).ready()
+    offset_ns = following.finish().clock_offset_ns
+    assert offset_ns == pytest.approx(last.clock_offset_ns - 3600 * 10**9, abs=10**9)
 
 
 def test_no_point_to_die_at_loses_or_doubles_anything(

@@ -11,7 +11,7 @@ from typing import Any
 
 from control_fakes import ACCOUNTS, PATIENCE_S, RECORDER, STREAM, Clock, FakeSource, eventually
 
-from fwdcap.capture import folder, recorder
+from fwdcap.capture import clockstep, folder, recorder
 from fwdcap.capture.captures import Captures
 from fwdcap.capture.place import Place
 from fwdcap.capture.summary import Outcome
@@ -34,6 +34,7 @@ class Rig:
         self.source = FakeSource(pins)
         self.utc, self.monotonic = Clock(), Clock(0)
         self.boot = "first"
+        self.clock_is_set = False  # these two clocks go as a test likes
         self.captures = self.daemon()
 
     def daemon(self) -> Captures:
@@ -45,6 +46,7 @@ class Rig:
             monotonic_ns=self.monotonic,
             boot=lambda: self.boot,
             repair=lambda directory: None,
+            step=lambda *looked: clockstep.look(*looked) if self.clock_is_set else None,
         )
 
     def start(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from capture_rig import ROUTES, Rig
 from control_fakes import STARTED_NS, STREAM, eventually
+from fake_recorder import OFFSET_NS
 
 from fwdcap import abi
 from fwdcap.capture import recorder, session
@@ -366,3 +367,26 @@ def test_only_the_streams_own_recorder_is_found(rig: Rig) -> None:
     other = rig.store / "streams" / "other"
     other.mkdir()
     assert recorder.find(other) is None
+
+
+def test_a_clock_that_is_set_is_noted_once(rig: Rig) -> None:
+    """The stream keeps its time; what it is then off by stands in stream.json."""
+    rig.clock_is_set = True
+    rig.utc.ns = OFFSET_NS
+    rig.start("x")
+    assert rig.captures.tend() == []
+    rig.utc.pass_s(-3600)
+    (line,) = rig.captures.tend()
+    assert line.startswith("The clock was set back by 3600.0 s; x_")
+    for _ in range(3):
+        rig.utc.pass_s(1)
+        rig.monotonic.pass_s(1)
+        assert rig.captures.tend() == []
+    rig.utc.pass_s(7200)
+    assert "forward by 7200.0 s" in rig.captures.tend()[0]
+    stream = rig.captures.stream
+    assert stream is not None
+    steps = rig.stream_json(stream)["clock_steps"]
+    assert [step["by_ns"] for step in steps] == [-3600 * 10**9, 7200 * 10**9]
+    assert steps[0]["at_ns"] == OFFSET_NS
+    rig.captures.stop()
