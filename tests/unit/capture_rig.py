@@ -79,6 +79,11 @@ class Rig:
             found.close()
         return found is not None
 
+    def ended(self) -> bool:
+        """Whether the capture has, after another second of the daemon's."""
+        self.captures.tend()
+        return not self.captures.running
+
     def kill(self) -> None:
         os.kill(self.pid(), signal.SIGKILL)
         self.gone()

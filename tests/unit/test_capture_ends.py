@@ -296,7 +296,7 @@ def test_what_a_capture_may_take_is_for_all_its_streams(rig: Rig) -> None:
     rig.utc.pass_s(60)
     rig.captures.roll()
     rig.source.emit(10)
-    eventually(lambda: rig.captures.tend() or not rig.captures.running)
+    eventually(rig.ended)
     assert rig.captures.status()["message"] == "capture [x] ended: 15 packets reached"
     assert [each["counters"]["emitted_records"] for each in streams(rig)] == [10, 5]
 
@@ -489,7 +489,7 @@ def test_an_interrupted_capture_can_go_on(rig: Rig) -> None:
     outcome = rig.captures.start(wish, Around("cap0", ROUTES))
     assert outcome.stream == "x_20270115_0810"
     rig.source.emit(9)
-    eventually(lambda: rig.captures.tend() or not rig.captures.running)
+    eventually(rig.ended)
     assert rig.captures.status()["committed_records"] == 5  # ten were there before
     one, other = streams(rig)
     assert (one["ended"], one["state"]) == ("interrupted", "recovered")
