@@ -269,20 +269,20 @@ def store(path: Path) -> Iterator[Check]:
     hint = "" if level == "ok" else "Delete streams or give the store a larger disk."
     yield Check("space", level, f"{gigabytes:.1f} GB are free for the store {path}.", hint)
     yield _ability(
-        "o_direct", found.direct, "takes direct writes (O_DIRECT)", "recording is much slower", path
+        "o_direct", found.direct, "take direct writes (O_DIRECT)", "recording is much slower", path
     )
     yield _ability(
-        "fallocate", found.allocate, "can reserve space for files", "recording is slower", path
+        "fallocate", found.allocate, "reserve space for files", "recording is slower", path
     )
 
 
 def _ability(name: str, able: bool, what: str, cost: str, path: Path) -> Check:
     if able:
-        return Check(name, "ok", f"The store's file system {what}.")
+        return Check(name, "ok", f"The store's file system can {what}.")
     return Check(
         name,
         "warning",
-        f"The file system of {path} cannot do this: it {what}; {cost}.",
+        f"The file system of {path} cannot {what}; {cost}.",
         "Put the store on ext4 or XFS.",
     )
 

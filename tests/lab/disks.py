@@ -1,4 +1,4 @@
-"""Small disks of their own for stores that are to run full: ext4 in a file, mounted."""
+"""Small disks of their own for stores, most of which are to run full: a file, mounted."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 @contextmanager
-def disk(place: Path, size_bytes: int) -> Iterator[Path]:
-    """An ext4 of that size at `place`; no block of it is kept for root alone."""
+def disk(place: Path, size_bytes: int, kind: str = "ext4") -> Iterator[Path]:
+    """An ext4 (or ext2) of that size at `place`; no block of it is kept for root alone."""
     image = place.with_name(f"{place.name}.image")
     place.mkdir()
     with image.open("wb") as file:
         file.truncate(size_bytes)
-    tool("mkfs.ext4", "-q", "-F", "-m", "0", image)
+    tool(f"mkfs.{kind}", "-q", "-F", "-m", "0", image)
     mount(place)
     try:
         yield place

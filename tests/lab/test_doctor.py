@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from disks import disk
 from product import wait_until
 
 from fwdcap.lab import CAPTURE, Appliance, Lab, namespaces
@@ -154,3 +155,12 @@ def test_a_store_without_direct_writes(running: Running) -> None:
     assert found["o_direct"]["level"] == "warning"
     assert "O_DIRECT" in found["o_direct"]["message"]
     assert "ext4 or XFS" in found["o_direct"]["hint"]
+
+
+@pytest.mark.parametrize(("kind", "level"), [("ext2", "warning"), ("ext4", "ok")])
+def test_a_store_that_cannot_reserve_space(running: Running, kind: str, level: str) -> None:
+    lab, _ = running
+    with disk(lab.directory / kind, 32_000_000, kind) as store:
+        found = checks(lab, NOWHERE, "--set", f"store.path={store}")
+    assert found["fallocate"]["level"] == level
+    assert found["o_direct"]["level"] == "ok"
