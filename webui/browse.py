@@ -6,16 +6,20 @@ address of a stream lands on the same page.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from fwdcap.errors import FwdcapError, NotFound
+from fwdcap.store import stream_json
 from fwdcap.store.listing import open_splits
 from fwdcap.store.names import not_found, shorten, stream_directory
 from fwdcap.store.stream import StreamInfo, list_streams, read_stream
 from fwdcap.store.views import VIEWS, view_named
 from fwdcap.users.roles import Role
-from webui import files, problems, splits
+from webui import files, lost, problems, splits
 from webui.auth import needs
 from webui.context import context
 from webui.files import FileRow
@@ -89,9 +93,12 @@ def _stream_page(info: StreamInfo, problem: problems.Problem | None = None) -> s
         page = splits.page_of(found, view, around.zone, _page())
     except OSError:  # deleted while it was read
         raise not_found(info.stream) from None
+    values: dict[str, str] = {}
     return render_template(
         "stream.html",
         row=_row(info),
+        losses=lost.rows(_losses(info), around.zone, values),
+        lost=values,
         info=info,
         facts=files.facts(info, around.zone),
         view=view,
@@ -99,6 +106,12 @@ def _stream_page(info: StreamInfo, problem: problems.Problem | None = None) -> s
         page_of_splits=page,
         problem=problem,
     )
+
+
+def _losses(info: StreamInfo) -> Sequence[Mapping[str, Any]]:
+    """The episodes that the stream's own file tells of."""
+    words = stream_json.read(stream_directory(context().store, info.stream) / stream_json.FILE)
+    return words.losses if words is not None else ()
 
 
 def _row(info: StreamInfo) -> FileRow:

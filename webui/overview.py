@@ -16,6 +16,8 @@ from typing import Any
 
 from fwdcap.errors import FwdcapError
 from fwdcap.store.times import local
+from webui import lost
+from webui.lost import LossRow
 from webui.words import bit_rate, duration, losses, number, reason, size
 
 Body = Mapping[str, Any]
@@ -68,6 +70,7 @@ class Overview:
     facts: tuple[tuple[str, str], ...] = ()
     routes: tuple[RouteRow, ...] = ()
     reasons: tuple[tuple[str, str], ...] = ()
+    losses: tuple[LossRow, ...] = ()
     warnings: tuple[Warn, ...] = ()
 
     @property
@@ -81,6 +84,7 @@ class Overview:
             self.facts,
             self.routes,
             self.reasons,
+            self.losses,
             self.warnings,
         )
         return hashlib.sha256(repr(shape).encode()).hexdigest()[:16]
@@ -126,6 +130,7 @@ def of_status(now: Body, zone: tzinfo) -> Overview:
         facts=_facts(datapath),
         routes=routes,
         reasons=_reasons(now["forwarding"]["reasons"], values),
+        losses=lost.rows(capture.get("losses") or (), zone, values),
         warnings=tuple(Warn(w["message"], w.get("hint", "")) for w in now["warnings"]),
     )
 
@@ -181,17 +186,17 @@ def _recording(now: Body, zone: tzinfo, values: dict[str, str], states: dict[str
 
 
 def _losses(capture: Body, zone: tzinfo, values: dict[str, str], states: dict[str, str]) -> None:
-    lost, which = capture["lost_records"], "this" if capture["active"] else "the last"
-    if lost:
+    count, which = capture["lost_records"], "this" if capture["active"] else "the last"
+    if count:
         why = losses(capture["lost"]) + _when(capture.get("losses") or (), zone)
-        told = (f"{number(lost)} lost", f"In {which} capture: {why}.", "bad")
+        told = (f"{number(count)} lost", f"In {which} capture: {why}.", "bad")
     elif capture["stream"]:
         told = ("Nothing lost", f"Every record of {which} capture is kept.", "good")
     else:
         told = ("Nothing lost", "No capture yet.", "idle")
     values["lost.headline"], values["lost.detail"], states["lost"] = told
-    values["capture.lost"] = number(lost)
-    states["capture.lost"] = "bad" if lost else "idle"
+    values["capture.lost"] = number(count)
+    states["capture.lost"] = "bad" if count else "idle"
 
 
 def _when(episodes: Sequence[Body], zone: tzinfo) -> str:
@@ -240,17 +245,17 @@ def _route(route: Body, values: dict[str, str], states: dict[str, str]) -> Route
     ways = []
     for way, title in _WAYS:
         key, counted = f"route.{route['id']}.{way}", route[way]
-        lost = sum(counted["lost_packets"].values())
+        missing = sum(counted["lost_packets"].values())
         values |= {
             f"{key}.matched": number(counted["matched_packets"]),
             f"{key}.forwarded": number(counted["forwarded_packets"]),
             f"{key}.bytes": size(counted["forwarded_bytes"]),
             f"{key}.dropped": number(counted["dropped_packets"]),
             f"{key}.recorded": _by_mode(route["modes"], counted["recorded_packets"]),
-            f"{key}.lost": number(lost),
+            f"{key}.lost": number(missing),
         }
         states[f"{key}.dropped"] = "warn" if counted["dropped_packets"] else "idle"
-        states[f"{key}.lost"] = "bad" if lost else "idle"
+        states[f"{key}.lost"] = "bad" if missing else "idle"
         ways.append(Way(key, title))
     return RouteRow(
         name=route["name"],

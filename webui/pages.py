@@ -30,6 +30,7 @@ from fwdcap.store.stream import read_stream
 from fwdcap.users.roles import Role
 from webui import auth, files, problems
 from webui.context import context
+from webui.lost import SHOWN
 from webui.moment import overview_now
 from webui.query import parameters
 
@@ -148,7 +149,7 @@ def _target(text: str) -> str:
 
 
 def _capture_page(problem: problems.Problem | None = None, name: str = "") -> str:
-    return render_template("capture.html", problem=problem, name=name)
+    return render_template("capture.html", problem=problem, name=name, losses_shown=SHOWN)
 
 
 def _refused(error: FwdcapError, name: str) -> AnyResponse:

@@ -86,9 +86,14 @@ def code(text: str) -> Markup:
     return Markup("").join(pieces)
 
 
+def loss(word: str) -> str:
+    """Why records were lost."""
+    return _LOSSES.get(word, word.replace("-", " "))
+
+
 def losses(lost: Mapping[str, int]) -> str:
     """`ring full 1,200 · disk 34`, only what happened."""
-    parts = ((_LOSSES.get(word, word.replace("-", " ")), count) for word, count in lost.items())
+    parts = ((loss(word), count) for word, count in lost.items())
     return " · ".join(f"{said} {number(count)}" for said, count in parts if count)
 
 

@@ -79,6 +79,8 @@ def final(words: StreamJson, numbers: Counters) -> Body:
         "lost": counters.losses(numbers.lost),
         "losses": [dict(episode) for episode in words.losses],
         "seconds": round(((words.stopped_ns or words.started_ns) - words.started_ns) / 1e9, 3),
+        "ended": words.ended,
+        "message": words.message,
     }
 
 

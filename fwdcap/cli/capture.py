@@ -55,7 +55,9 @@ def start(
 @common
 def stop() -> None:
     """Stop the running capture; everything seen so far is kept."""
-    output.emit(client().capture_stop(), wants_json(), _sentence)
+    daemon = client()
+    zone = "UTC" if wants_json() else str(daemon.status()["zone"])
+    output.emit(daemon.capture_stop(), wants_json(), lambda told: _sentence(told, zone))
 
 
 @capture.command()
@@ -72,7 +74,7 @@ def list_() -> None:
     output.emit(client().captures(), wants_json(), _listing)
 
 
-def _sentence(answer: dict[str, Any]) -> str:
+def _sentence(answer: dict[str, Any], zone: str = "UTC") -> str:
     text = str(answer["message"])
     lines = [f"{text[:1].upper()}{text[1:]}."]
     pairs = [("stream", answer["stream"])]
@@ -82,6 +84,8 @@ def _sentence(answer: dict[str, Any]) -> str:
         pairs += [
             ("recorded", f"{records} records, {size} in {summary['seconds']:,} s"),
             ("lost", output.losses(summary["lost"])),
+            *(("", line) for line in output.episodes(summary["losses"], zone)),
+            *([("note", summary["message"])] if summary["message"] else []),
         ]
     return "\n".join([*lines, output.facts(pairs)])
 

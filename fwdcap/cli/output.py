@@ -75,10 +75,15 @@ def losses(lost: Mapping[str, int]) -> str:
 
 
 def episodes(items: Sequence[Mapping[str, Any]], zone: str) -> list[str]:
-    """When losses were, a line each, the latest last."""
+    """Which losses there were and when, a line each, the latest last."""
     return [
         f"{count(item['records'])} {item['reason']}"
         + (f", ring {item['ring']}" if item["ring"] is not None else "")
-        + f", {moment(item['first_ns'], zone)} to {moment(item['last_ns'], zone)[11:]}"
+        + f", {_period(moment(item['first_ns'], zone), moment(item['last_ns'], zone))}"
         for item in items
     ]
+
+
+def _period(first: str, last: str) -> str:
+    day = first[:11]
+    return f"{first} to {last.removeprefix(day)}"

@@ -91,7 +91,7 @@ def _capture(capture: dict[str, Any], zone: str) -> list[tuple[str, str]]:
         ("capture", f"[{capture['name']}] {state}" if capture["active"] else state),
         ("recorded", f"{recorded} records, {output.size(capture['committed_bytes'])}"),
         ("lost", output.losses(capture["lost"])),
-        *(("", line) for line in lost[-_EPISODES:]),
+        *(("", line) for line in _latest(lost)),
     ]
     if capture.get("caps"):
         pairs.insert(1, ("ends at", _caps(capture["caps"])))
@@ -103,6 +103,14 @@ def _capture(capture: dict[str, Any], zone: str) -> list[tuple[str, str]]:
     if capture["message"]:
         pairs.append(("note", capture["message"]))
     return pairs
+
+
+def _latest(lines: list[str]) -> list[str]:
+    """As many as one screen takes, and how many were before them."""
+    before = len(lines) - _EPISODES
+    if before <= 0:
+        return lines
+    return [f"{before} earlier, which --json shows", *lines[-_EPISODES:]]
 
 
 def _caps(caps: dict[str, int]) -> str:

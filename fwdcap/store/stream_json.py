@@ -122,6 +122,7 @@ def parse(raw: object) -> StreamJson | None:
         known[name] = tuple(part for part in known.get(name, ()) if isinstance(part, dict))
     if not all(_in_time(part) for name in ("changes", "losses") for part in known[name]):
         return None
+    known["losses"] = tuple(filter(_is_loss, known["losses"]))
     return StreamJson(**known)
 
 
@@ -215,6 +216,17 @@ def _in_time(values: Mapping[str, Any]) -> bool:
     """Are all of its times such that clocks and calendars know them?"""
     times = [value for key, value in values.items() if key.endswith("_ns") and value is not None]
     return all(_fits(value, int) and 0 <= value < MAX_NS for value in times)
+
+
+def _is_loss(part: Mapping[str, object]) -> bool:
+    """Has it all that tells a loss? Its ring may be no one's."""
+    numbers = (part.get("records"), part.get("first_ns"), part.get("last_ns"))
+    ring = part.get("ring")
+    return (
+        isinstance(part.get("reason"), str)
+        and all(_fits(number, int) for number in numbers)
+        and (ring is None or _fits(ring, int))
+    )
 
 
 def _counts(removed: Mapping[str, object]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from store_builder import SECOND_NS, STARTED_NS, StreamBuilder, packets
 from store_recording import Record, Recording
 from test_pages import LONG, log_in
 from web_fakes import Site
+
+from fwdcap.store import stream_json
 
 pytestmark = pytest.mark.browser
 
@@ -128,7 +131,10 @@ def test_no_stream_page_scrolls_sideways_and_bars_are_seen(
     new_context: Callable[..., BrowserContext], address: str, site: Site, width: int, theme: str
 ) -> None:
     recorded(site)
-    StreamBuilder(site.store, LONG).add(packets(9000, size=600)).complete().write()
+    built = StreamBuilder(site.store, LONG).add(packets(9000, size=600)).complete().write()
+    loss = {"ring": 15, "reason": "ring-full", "records": 453_468_480_000}
+    words = replace(built.words(), losses=({**loss, "first_ns": 10**18, "last_ns": 2 * 10**18},))
+    stream_json.write(built.directory / stream_json.FILE, words)
     size = {"width": width, "height": 900}
     page = new_context(base_url=address, color_scheme=theme, viewport=size).new_page()
     log_in(page)

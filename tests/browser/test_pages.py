@@ -171,6 +171,9 @@ def test_no_page_scrolls_sideways(page: Page, site: Site, width: int, recording:
     if recording:
         site.control.capture_start(LONG)
         site.control.count(453_468_480_000)
+        loss = {"ring": 15, "reason": "ring-full", "records": 453_468_480_000}
+        times = {"first_ns": 10**18, "last_ns": 2 * 10**18}
+        site.control.now["capture"]["losses"] = [{**loss, **times}] * 20
     page.set_viewport_size({"width": width, "height": 900})
     log_in(page)
     expect(page.get_by_role("heading", name="Capture", exact=True, level=1)).to_be_visible()

@@ -390,9 +390,11 @@ def test_a_stop_on_a_full_disk_ends_for_the_disk(rig: Rig) -> None:
     rig.misbehave("full")
     rig.start("x")
     rig.source.emit(10)
-    rig.captures.stop()
+    summary = rig.captures.stop().summary
     status = rig.captures.status()
     assert (status["ended"], status["recorder"]) == ("disk", "failed")
+    assert summary is not None
+    assert (summary["ended"], summary["message"]) == ("disk", status["message"])
     assert status["message"] == "Capture [x] was stopped, its recorder failed: the disk is full."
     assert rig.stream_json()["message"] == status["message"]
 

@@ -380,12 +380,33 @@ def test_a_stop_sums_up(asked: Daemon, capsys: Out) -> None:
     code, shown, _ = run("capture stop", capsys)
     assert code == 0
     assert "recorded  10 records, 1.0 kB in 0.0 s" in shown
-    assert "lost      2 ring-full" in shown
+    assert "lost      2 ring-full\n" in shown
+    assert "          2 ring-full, ring 0, 2027-01-15 08:00:00 to 08:00:00" in shown
     _, shown, _ = run("status", capsys)
     assert "lost       2 ring-full" in shown
     assert "2 ring-full, ring 0, 2027-01-15 08:00:00 to 08:00:00" in shown
     _, shown, _ = run("capture list", capsys)
     assert shown.splitlines()[1].endswith("stopped")
+
+
+def test_a_loss_over_midnight_has_both_days() -> None:
+    second = 10**9
+    late = {"ring": None, "reason": "disk", "records": 1234, "first_ns": 86_399 * second}
+    assert output.episodes([{**late, "last_ns": 86_401 * second}], "UTC") == [
+        "1,234 disk, 1970-01-01 23:59:59 to 1970-01-02 00:00:01"
+    ]
+
+
+def test_status_says_how_many_losses_it_leaves_out(asked: Daemon, capsys: Out) -> None:
+    run("capture start x", capsys)
+    body = asked.service.status()
+    loss = {"ring": 1, "reason": "ring-full", "first_ns": 10**9, "last_ns": 10**9}
+    body["capture"]["losses"] = [{**loss, "records": records} for records in range(1, 9)]
+    asked.status = lambda: body
+    _, shown, _ = run("status", capsys)
+    assert "3 earlier, which --json shows" in shown
+    assert "4 ring-full, ring 1" in shown
+    assert "3 ring-full, ring 1" not in shown
 
 
 def test_a_capture_is_rolled(asked: Daemon, capsys: Out) -> None:

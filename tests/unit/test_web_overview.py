@@ -64,3 +64,27 @@ def test_losses_over_days_say_both_days() -> None:
     lost = {"ring-full": 1, "copy": 0, "disk": 0, "unknown": 0}
     _, detail, _ = glance("lost", lost_records=1, lost=lost, losses=[episode(0, 86_400, 1)])
     assert detail.endswith("2015-06-20 11:29:56 to 2015-06-21 11:29:56.")
+
+
+def test_every_loss_is_told_with_its_ring_and_times_the_latest_first() -> None:
+    now = idle_status()
+    disk = {**episode(60, 63, 200), "ring": None, "reason": "disk"}
+    now["capture"] |= {"losses": [episode(0, 1, 1000), disk]}
+    found = of_status(now, UTC)
+    assert [(row.why, row.ring, row.since) for row in found.losses] == [
+        ("disk", "—", "2015-06-20 11:30:56"),
+        ("ring full", "0", "2015-06-20 11:29:56"),
+    ]
+    key = found.losses[0].key
+    assert found.values[f"{key}.records"] == "200"
+    assert found.values[f"{key}.until"] == "2015-06-20 11:30:59"
+
+
+def test_a_loss_that_goes_on_changes_numbers_and_a_new_one_the_layout() -> None:
+    def layout(*losses: dict[str, Any]) -> str:
+        now = idle_status()
+        now["capture"] |= {"losses": list(losses)}
+        return of_status(now, UTC).layout
+
+    assert layout(episode(0, 1, 1000)) == layout(episode(0, 2, 3000))
+    assert layout(episode(0, 1, 1000)) != layout(episode(0, 1, 1000), episode(9, 9, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from web_fakes import NOW_NS, PASSWORD, Site, idle_status, make_site, post, way
 
 from fwdcap import abi
 from fwdcap.errors import Unavailable
+from fwdcap.store import stream_json
 from fwdcap.store.times import zone_of
 from webui import overview, words
 from webui.daemon import RECENT_S, without_paths
@@ -487,3 +489,34 @@ def test_durations_and_rates() -> None:
 )
 def test_paths_are_left_out(text: str, shown: str) -> None:
     assert without_paths(text) == shown
+
+
+def lost(records: int, ring: int | None = 1) -> dict[str, object]:
+    at_ns = STARTED_NS + 5 * SECOND_NS
+    times = {"first_ns": at_ns, "last_ns": at_ns + SECOND_NS}
+    return {"ring": ring, "reason": "ring-full", "records": records, **times}
+
+
+def test_the_capture_page_lists_the_latest_losses_with_their_ring(site: Site) -> None:
+    site.control.now["capture"] |= {"name": "x", "stream": "x_1", "started_ns": STARTED_NS}
+    site.control.now["capture"]["losses"] = [lost(1000 + n) for n in range(11)]
+    page = site.get("/capture").text
+    assert '<td class="n" data-label="Ring">1</td>' in page
+    assert '<td class="t" data-label="From">2015-06-20 11:29:01</td>' in page
+    assert "1,010</span>" in page
+    assert "1,001</span>" in page
+    assert "1,000</span>" not in page
+    assert "Earlier losses are on" in page
+
+
+def test_a_stream_s_page_lists_all_of_its_losses(site: Site) -> None:
+    built = example(site.store)
+    url = f"/files?StreamName={built.stream}"
+    assert "Losses" not in site.get(url).text
+    losses = (*(lost(1000 + n) for n in range(20)), {"ring": "x", "reason": "disk"})
+    words = replace(built.words(), losses=losses)
+    stream_json.write(built.directory / stream_json.FILE, words)
+    page = site.get(url).text
+    assert page.count('data-label="Ring"') == 20
+    assert "1,000</span>" in page
+    assert "2015-06-20 11:29:02</span>" in page

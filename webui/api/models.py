@@ -360,6 +360,8 @@ class Summary(Answer):
     lost: dict[str, Count]
     losses: list[LossEpisode]
     seconds: float
+    ended: str = Field(description="How, in a word.")
+    message: str = Field(description="Why, where nobody asked for it; else empty.")
 
 
 class Ended(Began):
