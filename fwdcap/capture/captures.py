@@ -124,6 +124,8 @@ class Captures:
                 code="already-capturing",
                 hint="Stop it first.",
             )
+        if self._place.home is not None:
+            self._place.home.require()
         pins, started_ns = self._pins(), self._utc_ns()
         new = words.fresh(
             wish,

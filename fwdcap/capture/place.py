@@ -9,6 +9,7 @@ from typing import Protocol
 from fwdcap import abi
 from fwdcap.capture import folder, recorder
 from fwdcap.capture.accounts import Accounts
+from fwdcap.capture.home import Home
 from fwdcap.store.stream_json import Interfaces
 
 
@@ -33,6 +34,13 @@ class Place:
     segment_bytes: int
     snaplen: int = 0
     program: tuple[str, ...] = (str(recorder.PROGRAM),)
+    home: Home | None = None
+
+    def away(self) -> bool:
+        """Whether the store itself is not there, rather than a stream of it."""
+        if self.home is not None and self.home.trouble() is not None:
+            return True
+        return not folder.streams_directory(self.store).is_dir()
 
     def directory(self, stream: str) -> Path:
         return folder.streams_directory(self.store) / stream

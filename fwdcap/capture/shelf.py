@@ -59,7 +59,7 @@ class Shelf:
         return self.last is None or self.last[0].started_ns <= words.started_ns
 
     def write_owed(self) -> None:
-        """Write what is owed, once there is room for it."""
+        """Write what is owed, once there is room for it and the store is there."""
         with self._pen:
             words = self._owed
             directory = self._place.directory(words.stream) if words else None
@@ -70,6 +70,8 @@ class Shelf:
                     stream_json.write(directory / stream_json.FILE, words)
                 except OSError:
                     return  # in a second again
+            elif self._place.away():
+                return
             self._owed = None
 
     def note_continued(self, stream: str, by: str) -> None:

@@ -21,6 +21,7 @@ from fwdcap.capture import folder, recorder
 from fwdcap.capture.accounts import Accounts, lookup
 from fwdcap.capture.caps import Caps
 from fwdcap.capture.folder import Usage
+from fwdcap.capture.home import Home
 from fwdcap.capture.housekeeping import Housekeeping
 from fwdcap.capture.notice import Notice
 from fwdcap.capture.place import Place
@@ -77,6 +78,7 @@ class Service:
         if name is not None and backend.info(name) is not None:
             self._table.check(backend, name)
         self._store = settings.store.path
+        self._home = Home(self._store)
         self._kernel = Kernel(settings, backend)
         self._link = LinkClock(self._store, self._clocks.utc_ns)
         self._recording = Recording(
@@ -88,6 +90,7 @@ class Service:
                 segment_bytes=settings.store.segment_bytes,
                 snaplen=settings.store.snaplen,
                 program=recorder_program,
+                home=self._home,
             ),
             self._kernel,
             self._around,
@@ -122,6 +125,7 @@ class Service:
         """
         with self._changes:
             folder.prepare(self._store, self.accounts)
+            self._home.remember()
             self._table = routetable.number(self._table, self._store)
             self._housekeeping.start()
             lines = self._recording.schedule.load()
@@ -414,7 +418,7 @@ class Service:
         return usage
 
     def _notices(self, view: View, capture: Body) -> list[Notice]:
-        kept = self._housekeeping.notices()
+        kept = (*self._home.notices(), *self._housekeeping.notices())
         recording = self._recording.notices(capture)
         people = self.access.people.notices()
         ours = (*self.accounts.notices, *people, *self._route_notices, *recording, *kept)

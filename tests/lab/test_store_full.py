@@ -195,6 +195,22 @@ def test_segments_move_to_an_archive_that_goes_and_comes_back(lab_name: str) -> 
         assert [name for name, _, _ in machine.pages.streams()] == [new]
 
 
+def test_beneath_the_store_s_disk_nothing_is_recorded(lab_name: str) -> None:
+    with appliance(lab_name, {}) as machine:
+        client, store = machine.appliance.client, machine.appliance.store
+        subprocess.run(["mount", "-t", "tmpfs", "other", store], check=True)
+        try:
+            wait_until(lambda: "store-away" in codes(machine), "the warning")
+            with pytest.raises(Unavailable, match="on another disk than when the daemon began"):
+                client.capture_start("x")
+            assert not (store / "streams").exists()
+        finally:
+            subprocess.run(["umount", "-l", store], check=True)
+        wait_until(lambda: "store-away" not in codes(machine), "the store")
+        record(machine, "back", 0.5)
+        assert client.status()["capture"]["lost_records"] == 0
+
+
 def complete(machine: Machine) -> list[dict[str, Any]]:
     rows = machine.appliance.client.captures()["captures"]
     return [row for row in rows if row["state"] == "complete"]
