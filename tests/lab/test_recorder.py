@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from recorder_rig import (
+    COUNTED,
     FORGOTTEN,
     NOBODY,
     RING_BYTES,
@@ -443,6 +444,36 @@ def test_an_earlier_capture_s_counters_are_not_losses(
     producer.deactivate()
     last = record().ready().finish()
     assert assert_sound(stream, last) == []
+    assert list(last.lost_records) == [0, 0, 0, 0]
+
+
+def test_an_earlier_capture_s_counters_are_not_losses_of_a_stream_that_is_resumed(
+    producer: Producer, record: Record, stream: Path
+) -> None:
+    """It was begun, and killed before anything was emitted."""
+    producer.activate()
+    producer.emit(times=50)
+    producer.deactivate()
+    record().ready().kill()
+    last = record().ready().finish()
+    assert assert_sound(stream, last) == []
+    assert list(last.lost_records) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("left", [COUNTED, UNCOPIED])
+def test_what_was_emitted_under_a_killed_recorder_is_of_the_stream_it_had_begun(
+    producer: Producer, record: Record, stream: Path, left: int
+) -> None:
+    """It had taken nothing yet, and emission is off when it is resumed."""
+    record().ready().kill()
+    producer.activate()
+    producer.emit(times=5, wanted=left)
+    producer.emit(times=3, wanted=UNCOPIED)
+    producer.deactivate()
+    last = record().ready().finish()
+    kept = 5 if left == COUNTED else 0
+    assert len(assert_sound(stream, last)) == kept
+    assert list(last.lost_records) == [0, 8 - kept, 0, 0]
 
 
 def test_it_runs_as_nobody_without_any_privilege(

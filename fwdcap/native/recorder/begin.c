@@ -152,6 +152,25 @@ static int begin_stream(struct recorder *recorder)
 	return recorder->options->follow ? follow_stream(recorder) : begin_capture(recorder);
 }
 
+/*
+ * Whether the counters may still be an earlier capture's: nothing was emitted
+ * before the stream was left, and nothing has been since.
+ */
+static bool never_emitted(const struct recorder *recorder, const struct fwdcap_checkpoint *last)
+{
+	const struct loss *loss = &recorder->loss;
+
+	if (recorder->active)
+		return false;
+	for (__u32 i = 0; i < recorder->rings.nr; i++)
+		if (ring_produced(&recorder->rings.ring[i]) > last->ring_position[i])
+			return false;
+	for (__u32 cpu = 0; cpu < loss->nr_cpus; cpu++)
+		if (last->next_sequence[cpu] || loss->states[cpu].last_loss_ns >= last->begun_ns)
+			return false;
+	return true;
+}
+
 static int resume_stream(struct recorder *recorder, const struct fwdcap_checkpoint *last)
 {
 	struct stream *stream = &recorder->stream;
@@ -170,7 +189,7 @@ static int resume_stream(struct recorder *recorder, const struct fwdcap_checkpoi
 	go_on_after(recorder, last);
 	recorder->writer.committed = *last;
 	stream_resume(stream, last);
-	return 0;
+	return never_emitted(recorder, last) ? loss_remember_stale(&recorder->loss) : 0;
 }
 
 static void set_limits(struct recorder *recorder)
