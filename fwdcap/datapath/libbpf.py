@@ -239,6 +239,7 @@ class Program:
         frame: bytes,
         *,
         ingress_ifindex: int = 0,
+        linear_bytes: int | None = None,
         repeat: int = 1,
         live: bool = False,
         batch: int = 0,
@@ -246,11 +247,13 @@ class Program:
         """Run the program on `frame` (BPF_PROG_TEST_RUN).
 
         With `live`, frames really go where the verdict sends them and nothing
-        comes back. Raises OSError.
+        comes back. With `linear_bytes` the rest of the frame lies in a fragment,
+        which not every kernel can. Raises OSError.
         """
         lib = _library()
+        linear = len(frame) if linear_bytes is None else linear_bytes
         out = ct.create_string_buffer(0 if live else len(frame) + 512)
-        context = (ct.c_uint32 * 6)(0, len(frame), 0, ingress_ifindex, 0, 0)
+        context = (ct.c_uint32 * 6)(0, linear, 0, ingress_ifindex, 0, 0)
         options = _TestRunOpts(
             sz=ct.sizeof(_TestRunOpts),
             data_in=ct.cast(ct.c_char_p(frame), ct.c_void_p),
@@ -262,7 +265,7 @@ class Program:
         if not live:
             options.data_out = ct.cast(out, ct.c_void_p)
             options.data_size_out = len(out)
-        if ingress_ifindex:
+        if ingress_ifindex or linear != len(frame):
             options.ctx_in = ct.cast(context, ct.c_void_p)
             options.ctx_size_in = ct.sizeof(context)
         lib.check(lib.so.bpf_prog_test_run_opts(self.fd, ct.byref(options)), "program test run")

@@ -153,9 +153,13 @@ class Bench:
             cpu=self.cpu_numbers(),
         )
 
-    def send(self, frame: bytes, *, ingress_ifindex: int = 0) -> tuple[str, bytes]:
-        """Verdict and frame, nothing reset before."""
-        ran = self.program.test_run(frame, ingress_ifindex=ingress_ifindex)
+    def send(
+        self, frame: bytes, *, ingress_ifindex: int = 0, linear_bytes: int | None = None
+    ) -> tuple[str, bytes]:
+        """Verdict and frame, nothing reset before; a fragment has what is not linear."""
+        ran = self.program.test_run(
+            frame, ingress_ifindex=ingress_ifindex, linear_bytes=linear_bytes
+        )
         return libbpf.XDP_VERDICTS[ran.verdict], ran.frame
 
     # ---- what it says ----

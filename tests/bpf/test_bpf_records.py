@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 
 import pytest
 from harness import Bench
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from packets import (
     ALL_MODES,
@@ -32,6 +33,7 @@ Relayed = Callable[[bytes, Setup], Outcome]
 
 RING_FULL = (1, 0, 0, 0)
 HEAD_BYTES = 8 + 40  # the ring's header and the record's
+SMALL_PLACES = (64, 128)  # what a frame that is copied straight into the ring gets there
 
 
 def frame_of(size: int) -> bytes:
@@ -39,8 +41,9 @@ def frame_of(size: int) -> bytes:
 
 
 def ring_bytes(size: int) -> int:
-    """What a record of so many frame bytes takes in the ring."""
-    return (HEAD_BYTES + size + 7) // 8 * 8
+    """What a record of so many frame bytes takes in the ring; all frames here are linear."""
+    place = next((place for place in SMALL_PLACES if size <= place), size)
+    return (HEAD_BYTES + place + 7) // 8 * 8
 
 
 # ---- snaplen ----
@@ -73,6 +76,28 @@ def test_the_rewritten_part_is_copied_anew_whatever_the_length(
     sketch = Sketch(Raw(text(length - 42)), tags=(service_vlan(1), vlan(2)), ip={"proto": 6})
     outcome = relayed(TO_SERVER.received(sketch), route())
     assert [copy.len for copy in outcome.copies] == [length] * 3
+
+
+@pytest.mark.parametrize("size", [60, 64, 65, 100, 128, 129])
+@pytest.mark.parametrize("linear", [42, 60, 64, 65, 100])
+@pytest.mark.parametrize("snaplen", [0, 59, 64, 66])
+def test_a_small_frame_that_is_not_in_one_piece_is_recorded_whole(
+    bench: Bench, size: int, linear: int, snaplen: int
+) -> None:
+    """Only what is in its first piece can be copied straight into the ring."""
+    received = frame_of(size)
+    bench.install(route({Mode.INGRESS}, snaplen=snaplen))
+    bench.reset()
+    try:
+        verdict, _ = bench.send(received, linear_bytes=min(linear, size))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        pytest.skip("needs a kernel whose BPF_PROG_TEST_RUN splits a frame at data_end")
+    assert verdict == "tx"
+    assert [(copy.len, copy.frame) for copy in bench.read()] == [
+        (size, received[: snaplen or size])
+    ]
 
 
 # ---- no capture ----
@@ -120,7 +145,7 @@ def fill(bench: Bench, frame: bytes) -> int:
     return sent
 
 
-@pytest.mark.parametrize("size", [60, 61, 200, 1000, 1024, 1514])
+@pytest.mark.parametrize("size", [60, 61, 66, 100, 128, 129, 200, 1000, 1024, 1514])
 def test_the_ring_is_filled_to_the_last_record_that_fits(small_bench: Bench, size: int) -> None:
     small_bench.install(route({Mode.INGRESS}))
     small_bench.reset()
@@ -213,6 +238,7 @@ reads = st.tuples(st.just("read"), st.integers(0, 6))
     modes=st.sets(st.sampled_from(Mode), min_size=1),
     snaplen=st.sampled_from([0, 0, 61, 300]),
 )
+@example(steps=[("send", 60)] * 35 + [("send", 66)], modes={Mode.INGRESS}, snaplen=0)
 @settings(max_examples=60, deadline=None)
 def test_whatever_the_ring_does_records_and_losses_add_up(
     small_bench: Bench, steps: list[tuple[str, int]], modes: set[Mode], snaplen: int
