@@ -3,7 +3,8 @@
 The program counts per CPU, a CPU emits into one ring (cpu % rings), and the
 daemon looks every second. What grew since the last look belongs to an episode,
 which goes on while no more than a look or two pass without a loss. An episode's
-time is the program's own where it says one, else the look's.
+time is the program's own where it says one, else the look's. What a disk did not
+take was lost from the first such record on, however late the recorder gave up.
 """
 
 from __future__ import annotations
@@ -53,12 +54,14 @@ class Episode:
 @dataclass(frozen=True)
 class Look:
     """Everything lost so far, by ring and reason; `spans` is when the program's first and
-    last loss in each ring were. Times are UTC, `since_ns` that of the look before."""
+    last loss in each ring were, `unwritten_ns` when the first record was emitted that the
+    disk did not take, 0 for not known. Times are UTC, `since_ns` that of the look before."""
 
     table: Table
     spans: Mapping[int, tuple[int, int]]
     since_ns: int
     now_ns: int
+    unwritten_ns: int = 0
 
 
 def look(
@@ -67,6 +70,7 @@ def look(
     """What the program and the recorder count now. Rings are numbered as the recorder does."""
     rings = max(1, int(report.nr_rings)) if report is not None else 1
     offset_ns = int(report.clock_offset_ns) if report is not None else 0
+    unwritten_ns = 0
     table: Counter[Key] = Counter()
     spans: dict[int, tuple[int, int]] = {}
     for cpu, state in enumerate(states):
@@ -79,7 +83,10 @@ def look(
     if report is not None:
         before = int(report.lost_before[abi.Loss.DISK])
         table[None, abi.Loss.DISK] = before + int(report.lost_records[abi.Loss.DISK])
-    return Look({key: n for key, n in table.items() if n}, spans, since_ns, now_ns)
+        # The first loss of all may be one before the last record, which is of another kind.
+        unwritten_ns = max(int(report.first_loss_ns), int(report.last_ns))
+    counts = {key: n for key, n in table.items() if n}
+    return Look(counts, spans, since_ns, now_ns, unwritten_ns)
 
 
 def grown(episodes: Sequence[Episode], baseline: Table, now: Look) -> tuple[Episode, ...]:
@@ -149,6 +156,8 @@ def _add(found: list[Episode], key: Key, count: int, now: Look) -> None:
     if span is not None:
         first_ns = max(first_ns, min(span[0], last_ns))
         last_ns = max(first_ns, min(span[1], last_ns))
+    elif key[1] is abi.Loss.DISK and now.unwritten_ns:
+        first_ns = min(now.unwritten_ns, last_ns)
     at = next((at for at in reversed(range(len(found))) if found[at].key == key), None)
     if at is not None and first_ns - found[at].last_ns <= GAP_NS:
         grown_by = found[at].records + count

@@ -144,6 +144,27 @@ def test_an_error_of_the_disk_seals_what_is_committed(
     assert producer.released() == last.ring_position[0]
 
 
+def test_losses_to_a_disk_begin_with_the_first_record_that_is_not_on_it(
+    producer: Producer, record: Record, stream: Path, disturber: Disturber
+) -> None:
+    """Not when the recorder gave up, which is seconds later where it waited for room."""
+    environment = disturber.environment("pwrite", ".pcap", errno.EIO)
+    recorder = started(record, producer, environment=environment)
+    with disturber.on():
+        before_ns = time.monotonic_ns()
+        producer.emit(bytes(500), times=10)
+        after_ns = time.monotonic_ns()
+        assert recorder.ended() == 1
+    last = recorder.checkpoint()
+    assert last
+    assert list(last.lost_records) == [0, 0, 10, 0]
+    first_ns, last_ns = (
+        at - last.clock_offset_ns for at in (last.first_loss_ns, last.last_loss_ns)
+    )
+    assert before_ns <= first_ns <= after_ns <= last_ns <= last.ended_ns
+    assert last.ring_first_loss_ns[0] == last.first_loss_ns
+
+
 def test_a_stream_that_cannot_be_sealed_is_failed(
     producer: Producer, record: Record, stream: Path, disturber: Disturber
 ) -> None:

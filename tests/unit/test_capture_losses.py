@@ -50,6 +50,37 @@ def test_what_the_disk_lost_is_no_rings() -> None:
     assert table == {(None, Loss.DISK): 7}
 
 
+@pytest.mark.parametrize(
+    ("first_loss_s", "looked_s"),
+    [
+        (11, 15),  # the recorder waited for room
+        (11, 0),  # and no daemon looked in the meantime
+        (3, 15),  # a ring had been full before
+    ],
+)
+def test_what_the_disk_lost_begins_behind_the_last_record_on_it(
+    first_loss_s: int, looked_s: int
+) -> None:
+    failed = report(disk=3)
+    failed.last_ns, failed.first_loss_ns = 11 * S, first_loss_s * S
+    look = losses.look([cpu()], failed, looked_s * S, 16 * S)
+    assert losses.grown((), {}, look) == (Episode(None, Loss.DISK, 3, 11 * S, 16 * S),)
+
+
+def test_the_first_record_that_is_not_on_the_disk_may_be_later() -> None:
+    failed = report(disk=3)
+    failed.last_ns, failed.first_loss_ns = 11 * S, 14 * S
+    (episode,) = losses.grown((), {}, losses.look([cpu()], failed, 0, 16 * S))
+    assert episode.first_ns == 14 * S
+
+
+def test_a_failed_disk_says_nothing_of_the_times_of_a_full_ring() -> None:
+    failed = report(disk=3)
+    failed.last_ns = 11 * S
+    found = losses.grown((), {}, losses.look([cpu(2)], failed, 14 * S, 16 * S))
+    assert Episode(0, Loss.RING_FULL, 2, 14 * S, 16 * S) in found
+
+
 def test_before_the_first_report_there_is_one_ring_and_no_clock() -> None:
     look = losses.look([cpu(1, first_ns=5, last_ns=6), cpu(2)], None, 0, S)
     assert (look.table, look.spans) == ({FULL: 3}, {})

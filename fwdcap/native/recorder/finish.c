@@ -54,6 +54,26 @@ int recorder_finish(struct recorder *recorder)
 	return 0;
 }
 
+/* The records that wait in the rings are lost from the first one on, not from now on. */
+static void note_unwritten(struct recorder *recorder, struct fwdcap_checkpoint *last)
+{
+	const struct fwdcap_record *record;
+	__u64 position, time_ns;
+	struct ring *ring;
+
+	for (__u32 i = 0; i < recorder->rings.nr; i++) {
+		ring = &recorder->rings.ring[i];
+		ring->position = last->ring_position[i];
+		do
+			record = ring_next(ring, &position);
+		while (record && record->sequence < last->next_sequence[record->cpu]);
+		if (!record)
+			continue;
+		time_ns = record->monotonic_ns + last->clock_offset_ns;
+		loss_extend(last, i, time_ns < last->last_ns ? last->last_ns : time_ns);
+	}
+}
+
 int recorder_fail(struct recorder *recorder, int error)
 {
 	struct writer *writer = &recorder->writer;
@@ -68,6 +88,7 @@ int recorder_fail(struct recorder *recorder, int error)
 	if (!last->segment_bytes)
 		return error;
 	loss_sequences(&recorder->loss, end_sequence);
+	note_unwritten(recorder, last);
 	loss_conclude(&recorder->loss, last, end_sequence, FWDCAP_LOSS_DISK);
 	last->state = FWDCAP_RECORDER_FAILED;
 	last->error = (__u32)-error;

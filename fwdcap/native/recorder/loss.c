@@ -138,6 +138,14 @@ void loss_conclude(const struct loss *loss, struct fwdcap_checkpoint *checkpoint
 	loss_attribute(loss, checkpoint, &missing, rest);
 }
 
+void loss_extend(struct fwdcap_checkpoint *checkpoint, __u32 ring, __u64 first_ns)
+{
+	struct span span = { first_ns, monotonic_ns() + checkpoint->clock_offset_ns };
+
+	widen(&checkpoint->ring_first_loss_ns[ring], &checkpoint->ring_last_loss_ns[ring], span);
+	widen(&checkpoint->first_loss_ns, &checkpoint->last_loss_ns, span);
+}
+
 static void curtail(__u64 *first_ns, __u64 *last_ns, __u64 end_ns)
 {
 	if (*first_ns > end_ns)

@@ -44,6 +44,9 @@ void loss_attribute(const struct loss *loss, struct fwdcap_checkpoint *checkpoin
 void loss_conclude(const struct loss *loss, struct fwdcap_checkpoint *checkpoint,
 		   const __u64 *end_sequence, enum fwdcap_loss rest);
 
+/* Has losses of @ring begin at @first_ns (UTC) at the latest, and last until now. */
+void loss_extend(struct fwdcap_checkpoint *checkpoint, __u32 ring, __u64 first_ns);
+
 /*
  * Ends the stream at its last record: a gap is found by the record behind it,
  * so what the program lost after that one is not of this stream.
