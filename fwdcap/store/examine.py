@@ -237,7 +237,8 @@ def _is_torn(fd: int, found: Scan, before: Totals, told: Told) -> bool:
     """Whether the last record's end is zeros because it never reached the disk.
 
     Nothing but zeros comes after it; they begin at a sector inside its frame,
-    and tags or checkpoint say that it was not the last, or never finished.
+    and tags or checkpoint say that it was not the last, or never finished. One that
+    ends where the checkpoint says that the segment does is whole, whatever tags say.
     """
     if found.last_offset is None:
         return False
@@ -246,11 +247,11 @@ def _is_torn(fd: int, found: Scan, before: Totals, told: Told) -> bool:
     if -(-filled // _SECTOR) * _SECTOR >= found.end:
         return False
     records = found.totals.packets - before.packets
-    if told.length is not None and told.length > found.end:
-        return True
+    if told.length is not None and told.length >= found.end:
+        return told.length > found.end
     if told.records is None:
         return False
-    unfinished = told.length is not None and told.length < found.end
+    unfinished = told.length is not None
     return told.records > records or (unfinished and told.records < records)
 
 

@@ -363,6 +363,20 @@ def test_the_last_frame_may_end_in_zeros(tmp_path: Path) -> None:
     assert_agreeing(recording, records)
 
 
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("more_tags", [0, 8, 11])
+def test_what_the_checkpoint_vouches_for_stays_whatever_tags_say(
+    tmp_path: Path, complete: bool, more_tags: int
+) -> None:
+    records = [*small(5), Record(BEGIN_NS + 9 * NS, b"\xaa" + bytes(2999))]
+    recording = Recording(tmp_path, records).write(complete=complete)
+    with (recording.directory / "000000.tags").open("ab") as file:
+        file.write(bytes(more_tags))
+    report = recover_stream(recording.directory)
+    assert (report.packets, report.missing_packets, report.damaged) == (6, 0, ())
+    assert_agreeing(recording, records)
+
+
 def test_a_frame_whose_end_never_reached_the_disk_is_set_aside(tmp_path: Path) -> None:
     records = [*small(5), Record(BEGIN_NS + 9 * NS, b"\xaa" * 3000), *small(0)]
     records.append(Record(BEGIN_NS + 10 * NS, b"\xbb" * 100))
