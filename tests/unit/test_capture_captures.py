@@ -16,6 +16,7 @@ from fake_recorder import OFFSET_NS
 from fwdcap import abi
 from fwdcap.capture import recorder, session
 from fwdcap.errors import Conflict, DiskFull, Invalid, Unavailable
+from fwdcap.store.stream_json import interface_list
 
 pytestmark = pytest.mark.unit
 
@@ -129,6 +130,17 @@ def test_a_store_that_cannot_be_written_is_refused(rig: Rig) -> None:
         rig.start("x")
     (rig.store / "streams").unlink()
     (rig.store / "gone").rename(rig.store / "streams")
+
+
+def test_what_interfaces_counted_before_the_capture_is_not_its_own(rig: Rig) -> None:
+    inline, egress = (3, abi.Mode.INLINE), (3, abi.Mode.EGRESS)
+    rig.source.by_interface = {inline: (100, 5)}
+    rig.start("x")
+    rig.source.emit(10)
+    rig.source.by_interface = {inline: (108, 6), egress: (2, 0)}
+    rig.captures.stop()
+    counted: object = rig.stream_json()["counters"]["interfaces"]  # type: ignore[index]
+    assert counted == interface_list({inline: (8, 1), egress: (2, 0)})
 
 
 def test_rates_are_over_the_last_second(rig: Rig) -> None:
