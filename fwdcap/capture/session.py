@@ -145,16 +145,19 @@ class Session:
         return self.tally.live(self.states(), report, utc_ns)
 
     def look(self, now_ns: int, utc_ns: int) -> None:
-        """Every second: let the losses have their times."""
+        """Every second: let the losses have their times, which the next daemon learns, too."""
         states = self.states()
-        if not states or not self.tally.look(states, self.report(), utc_ns):
+        if not states:
             return
-        if now_ns - self._noted_ns >= _NOTE_NS:
-            self._noted_ns = now_ns
-            try:
-                self.note(losses=tuple(each.to_dict() for each in self.tally.episodes))
-            except OSError as error:
-                log.warning("losses of %s could not be noted: %s", self.words.stream, error)
+        self.tally.look(states, self.report(), utc_ns)
+        losses = tuple(each.to_dict() for each in self.tally.episodes)
+        if losses == self.words.losses or now_ns - self._noted_ns < _NOTE_NS:
+            return
+        self._noted_ns = now_ns
+        try:
+            self.note(losses=losses)
+        except OSError as error:
+            log.warning("losses of %s could not be noted: %s", self.words.stream, error)
 
     # ---- while it runs
 

@@ -36,14 +36,11 @@ class Tally:
         self._looks: deque[Emitted] = deque([self.base], maxlen=_LOOKS)
         self._looked_ns = words.started_ns
 
-    def look(self, states: States, report: abi.Checkpoint | None, utc_ns: int) -> bool:
-        """Take note of what is counted now; says whether there are new losses."""
-        episodes = self._grown(states, report, utc_ns)
-        changed = episodes != self.episodes
-        self.episodes = episodes
+    def look(self, states: States, report: abi.Checkpoint | None, utc_ns: int) -> None:
+        """Take note of what is counted now, and of new losses."""
+        self.episodes = self._grown(states, report, utc_ns)
         self._looks.append(counters.total(states))
         self._looked_ns = utc_ns
-        return changed
 
     def live(
         self, states: States, report: abi.Checkpoint | None, utc_ns: int

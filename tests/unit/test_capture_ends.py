@@ -463,6 +463,37 @@ def test_losses_survive_the_daemon(rig: Rig) -> None:
     assert rig.captures.status()["losses"][0]["records"] == 3
 
 
+def test_losses_that_end_within_seconds_are_noted_as_soon_as_it_is_time(rig: Rig) -> None:
+    """For a daemon that is killed then: they would become one with the next ones."""
+
+    def noted() -> list[int]:
+        return [each["records"] for each in rig.stream_json()["losses"]]  # type: ignore[attr-defined]
+
+    def tend(seconds: float) -> None:
+        for clock in (rig.utc, rig.monotonic):
+            clock.pass_s(seconds)
+        rig.captures.tend()
+
+    rig.start("x")
+    rig.source.emit(10, lost=3)
+    tend(10)
+    assert noted() == [3]
+    rig.source.emit(10, lost=4)
+    tend(1)
+    assert noted() == [3], "every few seconds is often enough"
+    tend(4)
+    assert noted() == [7]
+    written = (rig.store / "streams" / STREAM / "stream.json").stat().st_ino
+    tend(10)
+    assert (rig.store / "streams" / STREAM / "stream.json").stat().st_ino == written
+    rig.captures = rig.daemon()
+    rig.captures.adopt()
+    tend(60)
+    rig.source.emit(10, lost=5)
+    tend(1)
+    assert [each["records"] for each in rig.captures.status()["losses"]] == [7, 5]
+
+
 # ---- after a reboot
 
 
