@@ -31,7 +31,7 @@ from fwdcap.capture import (
 )
 from fwdcap.capture.caps import Caps, Used
 from fwdcap.capture.closing import Closed
-from fwdcap.capture.counters import Counters, Sample
+from fwdcap.capture.counters import Counters, Emitted, Sample
 from fwdcap.capture.place import Place, Source
 from fwdcap.capture.session import Fate, Session
 from fwdcap.capture.shelf import Shelf
@@ -271,7 +271,10 @@ class Captures:
             lines.append(str(error))
         session.words = stream_json.read(session.directory / stream_json.FILE) or session.words
         current = self._session if self._session is not session else None
-        closed = closing.interrupted(session, current, self._utc_ns())
+        # What the program counts since a later stream began is not this one's.
+        latest = self.last is None or self.last.started_ns <= session.words.started_ns
+        total = session.counted() if drain and latest else Emitted()
+        closed = closing.interrupted(session, current, total, self._utc_ns())
         self._close(session, closed)
         self._session = current
         name, stream = session.words.name, session.words.stream

@@ -3,6 +3,7 @@
 Which numbers are to be believed depends on that: where emission was switched
 off before the recorder ended, the program's and the recorder's together; where
 the recorder ended by itself, its own alone; after a reboot there are no others.
+A stop that was cut short is the first case as long as the counters are there.
 """
 
 from __future__ import annotations
@@ -71,8 +72,9 @@ def failed(session: Session, total: Emitted, fate: Fate, why: str, utc_ns: int) 
     return Closed(numbers, end, utc_ns)
 
 
-def interrupted(session: Session, following: Session | None, utc_ns: int) -> Closed:
-    """A stream that an earlier daemon left; `following` is the running one."""
+def interrupted(session: Session, following: Session | None, total: Emitted, utc_ns: int) -> Closed:
+    """A stream that an earlier daemon left; `following` is the running one, `total` what the
+    program counts, all zeros where that is not this stream's any more."""
     words, report = session.words, session.report()
     stopped_ns = words.stopped_ns or utc_ns
     if report is None:
@@ -84,9 +86,21 @@ def interrupted(session: Session, following: Session | None, utc_ns: int) -> Clo
     if ending.is_cap(report.end_reason):
         end = ending.by_cap(words.name, Caps.of(words), abi.EndReason(report.end_reason))
         return Closed(numbers, end, ended_ns(report) or stopped_ns)
+    if _counts(total, report):
+        numbers = session.tally.settle(total, report, abi.Loss.UNKNOWN)
     whole = report.state == abi.RecorderState.COMPLETE and words.state != "recovered"
     state: State = "complete" if whole else "recovered"
     return Closed(numbers, End(ending.INTERRUPTED), stopped_ns, state)
+
+
+def _counts(total: Emitted, report: abi.Checkpoint) -> bool:
+    """Whether the program's counters are still those of the stream that ended with `report`.
+
+    A roll is followed by others' packets, and one that never emitted has an earlier
+    capture's counters, of which its recorder took no notice.
+    """
+    numbered = sum(report.next_sequence)
+    return report.end_reason != abi.EndReason.ROLL and 0 < numbered <= total.seen
 
 
 def ended_ns(report: abi.Checkpoint) -> int:

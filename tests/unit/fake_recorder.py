@@ -47,6 +47,7 @@ class Stream:
         self.value.packets = new if most is None else min(new, most)
         self.value.frame_bytes = self.value.packets * FRAME_BYTES
         self.value.bytes = self.value.packets * (FRAME_BYTES + 16)
+        self.value.next_sequence[0] = self.value.begun_sequence + self.value.packets
         return most is None or self.value.packets < most
 
     def report(self, state: abi.RecorderState, reason: abi.EndReason) -> None:

@@ -310,6 +310,38 @@ def test_a_stop_cut_short_leaves_nothing_in_the_ring(rig: Rig) -> None:
     assert rig.captures.status()["committed_records"] == 10
 
 
+def test_a_stop_cut_short_has_the_numbers_of_one_that_was_not(rig: Rig) -> None:
+    key = (3, abi.Mode.INLINE)
+    rig.source.by_interface = {key: (100, 5)}
+    rig.start("x")
+    rig.source.emit(30, lost=2)
+    rig.source.states[0].received_packets = 12  # three copies of most
+    rig.source.by_interface = {key: (130, 7)}
+    rig.kill()
+    rig.source.active = False
+    rig.captures = rig.daemon()
+    rig.captures.adopt()
+    status, counted = rig.captures.status(), rig.stream_json()["counters"]
+    assert (status["received_packets"], status["committed_records"]) == (12, 30)
+    assert status["lost"] == {"ring-full": 2, "copy": 0, "disk": 0, "unknown": 0}
+    assert counted["interfaces"] == interface_list({key: (30, 2)})  # type: ignore[index]
+
+
+def test_a_capture_killed_before_it_emitted_has_no_earlier_ones_numbers(rig: Rig) -> None:
+    rig.start("x")
+    rig.source.emit(30, lost=2)
+    rig.captures.stop()
+    states, written = rig.source.states, rig.source.directory / "records"
+    written.write_text("0")
+    stream = rig.start("x").stream
+    rig.source.states, rig.source.active = states, False  # as if not yet activated
+    rig.captures = rig.daemon()
+    rig.captures.adopt()
+    status = rig.captures.status()
+    assert (status["stream"], status["received_packets"]) == (stream, 0)
+    assert (status["committed_records"], status["lost_records"]) == (0, 0)
+
+
 def test_a_recorder_whose_ring_is_gone_is_ended(rig: Rig) -> None:
     rig.start("x")
     rig.source.active = False
