@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from fwdcap.capture import counters, folder, recorder
@@ -65,13 +66,14 @@ class Shelf:
             directory = self._place.directory(words.stream) if words else None
             if words is None or directory is None:
                 return
-            if directory.is_dir():
+            if not directory.is_dir():
+                if self._place.away():
+                    return
+            elif _is_of(directory, words):
                 try:
                     stream_json.write(directory / stream_json.FILE, words)
                 except OSError:
                     return  # in a second again
-            elif self._place.away():
-                return
             self._owed = None
 
     def note_continued(self, stream: str, by: str) -> None:
@@ -97,3 +99,9 @@ class Shelf:
             words = stream_json.read(path)
             if words is not None:
                 stream_json.write(path, replace(words, **changes))
+
+
+def _is_of(directory: Path, words: StreamJson) -> bool:
+    """Is it that stream's still, not a later one's of the same name?"""
+    there = stream_json.read(directory / stream_json.FILE)
+    return there is None or there.started_ns == words.started_ns

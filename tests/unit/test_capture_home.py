@@ -112,9 +112,23 @@ def test_last_words_wait_for_a_store_that_went_away(tmp_path: Path) -> None:
 def test_last_words_of_a_stream_that_was_removed_are_dropped(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.start("x")
-    shutil.rmtree(rig.store / "streams" / STREAM)
+    (rig.store / "streams" / STREAM).rename(tmp_path / "gone")
     rig.captures.tend()
     rig.captures.tend()
     assert not (rig.store / "streams" / STREAM).exists()
     assert rig.captures._shelf._owed is None
+    rig.end()
+
+
+def test_last_words_are_not_put_into_a_later_stream_of_the_same_name(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    rig.start("x")
+    (rig.store / "streams").rename(tmp_path / "gone")
+    rig.captures.tend()
+    rig.captures.tend()  # there is no place for them
+    rig.utc.pass_s(1)
+    assert rig.start("x").stream == STREAM
+    rig.captures.tend()
+    assert rig.stream_json()["state"] == "recording"
+    rig.captures.stop()
     rig.end()
