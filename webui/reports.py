@@ -16,7 +16,9 @@ from threading import Lock, Thread
 WAITING = 512
 REMEMBERED = 2048
 # For how long the same again is not worth another line, by what happened.
-QUIET_S = {"login": 3600.0, "download": 60.0, "refused": 60.0}
+QUIET_S = {"login": 3600.0, "login-failed": 10.0, "download": 60.0, "refused": 60.0}
+# Of these whoever has no password could fill the log with: one line is for all that is tried.
+_WHATEVER_TARGET = frozenset({"login-failed"})
 
 Report = Mapping[str, str]
 
@@ -47,7 +49,9 @@ class Reports:
         return done.wait(timeout_s)
 
     def _is_news(self, event: Report) -> bool:
-        quiet_s, key, now_s = QUIET_S.get(event["what"], 0.0), tuple(event.values()), self._clock()
+        quiet_s, now_s = QUIET_S.get(event["what"], 0.0), self._clock()
+        told = ("what", "who", "from") if event["what"] in _WHATEVER_TARGET else tuple(event)
+        key = tuple(event[part] for part in told)
         with self._lock:
             told_s = self._told.pop(key, None)
             news = told_s is None or now_s - told_s >= quiet_s

@@ -16,15 +16,17 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Any, Literal
 
 from werkzeug.datastructures import Headers
 from werkzeug.security import check_password_hash
 
+from fwdcap.errors import TooMany
 from fwdcap.users.model import Directory, Entry, decode, digest_of, lesser
 from fwdcap.users.roles import Role, role_of
 from webui.delays import Delays
@@ -36,6 +38,7 @@ _REMEMBERED = 1024
 # What unknown users are checked against: as dear as a real hash, and no password has it.
 _NOBODY = f"scrypt:32768:8:1$nobody${'0' * 128}"
 _LONGEST_NAME = 128
+_STRANGERS = 4  # of the sixteen workers
 _OF_PAM = "pam"  # stands for the hash that only PAM has
 
 Source = Literal["password", "token", "pam", "proxy"]
@@ -88,6 +91,7 @@ class Users:
         self._ask_pam = ask_pam if logins.pam else None
         self._key = secrets.token_bytes(32)
         self._verifying = Lock()
+        self._strangers = BoundedSemaphore(_STRANGERS)
         self._asking = Lock()  # PAM may take seconds, which no local user should wait for
         self._verified: dict[bytes, tuple[float, Role]] = {}
         self._delays = Delays(clock)
@@ -106,7 +110,10 @@ class Users:
         token = self._keyed(name, stored, password)
         role = self._remembered(token)
         if role is None:
-            with self._asking if stored == _OF_PAM else self._verifying:
+            with (
+                self._few(entry),
+                self._asking if stored == _OF_PAM else self._verifying,
+            ):
                 self._delays.check(name, address)  # many may have come at once
                 role = self._remembered(token) or self._role(name, entry, password)
             if role is None:
@@ -115,6 +122,24 @@ class Users:
             self._remember(token, role)
         self._delays.passed(name, address)
         return self._user(entry) if entry is not None else self._guest(name, role, "pam")
+
+    @contextmanager
+    def _few(self, entry: Entry | None) -> Iterator[None]:
+        """Lets no more than a few wait whom users.json does not know: every name is another
+        pair for the delays, and who waits holds a worker. Raises TooMany."""
+        if entry is not None:
+            yield
+            return
+        if not self._strangers.acquire(blocking=False):
+            raise TooMany(
+                "There are too many logins of unknown users at a time.",
+                code="too-many-logins",
+                hint="Wait for 1 s, then try again.",
+            )
+        try:
+            yield
+        finally:
+            self._strangers.release()
 
     def knows(self, name: str) -> bool:
         """Whether users.json has a user of that name."""

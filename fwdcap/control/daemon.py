@@ -68,7 +68,7 @@ def run(
         password = usersfile.ensure(
             settings.store.path,
             service.accounts.web,
-            environment.get(PASSWORD),
+            environment.get(PASSWORD) or None,
             instance_id=lambda: metadata.instance_id(settings.users.metadata),
         )
         server = ControlServer(service, settings.control.socket)

@@ -129,9 +129,10 @@ def _event(asked: tuple[str, str], response: Response, web: bool) -> Event:
 
 def _asking(web: bool) -> tuple[str, str]:
     """Who asks and from where; headers count only from the web process."""
-    if not web or USER_HEADER not in request.headers:
+    if not web:
         return "root", "command line"
-    return request.headers.get(USER_HEADER, ""), request.headers.get(FROM_HEADER, "")
+    who = request.headers.get(USER_HEADER, "(web process)")
+    return who, request.headers.get(FROM_HEADER, "")
 
 
 def _report(audit: Audit, web: bool) -> dict[str, Any]:

@@ -87,6 +87,11 @@ def test_headers_count_only_from_the_web(service: FakeService) -> None:
     assert rows(service) == [("root", "command line", "capture-stop", "", "done")]
 
 
+def test_the_web_process_is_never_written_down_as_root(service: FakeService) -> None:
+    ask(service, WEB, "DELETE", "/capture")
+    assert rows(service) == [("(web process)", "", "capture-stop", "", "done")]
+
+
 def test_passwords_are_never_written_down(service: FakeService, tmp_path: Path) -> None:
     ask(service, WEB, "POST", "/users", json=ANN, headers=HEADERS)
     token = ask(service, WEB, "POST", "/tokens", json={"name": "ci", "user": "ann"}).json["token"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -427,6 +428,25 @@ def test_logins_failures_and_refusals_are_told(site: Site) -> None:
         ("(token)", "login-failed", "/plain/list", "wrong-token"),
     ]
     assert {event["from"] for event in site.control.events} == {"127.0.0.1", "192.0.2.1"}
+
+
+def test_whoever_has_no_password_cannot_fill_the_log(site: Site) -> None:
+    for number in range(20):
+        bearer(site, "no", f"/plain/list?rand={number}")
+        bearer(site, "no", f"/no/{number}")
+    assert len([event for event in site.told() if event[1] == "login-failed"]) == 1
+
+
+def test_names_that_nobody_has_do_not_take_every_worker(site: Site) -> None:
+    """Each is another pair for the delays; a user who is known is still let in."""
+    users = site.app.extensions["fwdcap"].users
+    with ExitStack() as waiting:
+        for _ in range(4):
+            waiting.enter_context(users._few(None))
+        refused = basic(site, "x", user="who")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert site.get("/plain/list").status_code == 200
+    assert basic(site, "x", user="who").status_code == 401
 
 
 def test_downloads_are_told_and_looking_is_not(site: Site) -> None:
