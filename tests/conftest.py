@@ -14,6 +14,12 @@ import pytest
 ALLOWED_SKIPS: dict[str, str] = {}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser's tests last: Playwright keeps an event loop running in this thread until the
+    session ends, beside which pyroute2 cannot run its own."""
+    items.sort(key=lambda item: "browser" in item.path.parts)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for reason in _unexpected(terminalreporter):
         terminalreporter.write_line(f"skipped in CI, which is a failure: {reason}", red=True)
