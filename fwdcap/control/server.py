@@ -26,7 +26,7 @@ from waitress.server import UnixWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 from werkzeug.exceptions import HTTPException
 
-from fwdcap.control import whoasks
+from fwdcap.control import given, whoasks
 from fwdcap.control.service import Service
 from fwdcap.errors import Forbidden, FwdcapError, Invalid, Unavailable
 
@@ -84,7 +84,7 @@ def create_app(service: Service, web_uid: int) -> Flask:
     offer("GET", "/datapath", service.datapath)
     offer("GET", "/doctor", service.doctor)
     offer("GET", "/store", service.store)
-    offer("POST", "/capture", lambda: service.capture_start(_text("name"), **_numbers(_SIZES)))
+    offer("POST", "/capture", lambda: service.capture_start(given.text("name"), **_numbers(_SIZES)))
     offer("DELETE", "/capture", service.capture_stop)
     offer("POST", "/capture/roll", service.capture_roll)
     offer("GET", "/schedule", service.schedule)
@@ -95,7 +95,7 @@ def create_app(service: Service, web_uid: int) -> Flask:
         lambda stream: jsonify(service.stream_delete(stream)),
         methods=["DELETE"],
     )
-    offer("POST", "/datapath/attach", lambda: service.datapath_attach(_text("interface")))
+    offer("POST", "/datapath/attach", lambda: service.datapath_attach(given.text("interface")))
     offer("POST", "/datapath/detach", lambda: service.datapath_detach(_detached(web_uid)))
     offer("GET", "/interfaces", service.interfaces)
 
@@ -132,25 +132,11 @@ def _uid(address: str) -> int:
     return int(text) if text != address and text.isdigit() else -1
 
 
-def _body() -> dict[str, Any]:
-    body = request.get_json(silent=True)
-    if isinstance(body, dict):
-        return body
-    raise Invalid("The request has no JSON object.", code="bad-request", hint="Send one.")
-
-
-def _text(key: str) -> str:
-    value = _body().get(key)
-    if isinstance(value, str):
-        return value
-    raise Invalid(f"{key} is missing or not a text.", code="bad-request", hint=f"Send {key}.")
-
-
 def _detached(web_uid: int) -> str | None:
     """The interface to let go: the web, which asks for others, must name it."""
     body = request.get_json(silent=True)
     named = isinstance(body, dict) and "interface" in body
-    return _text("interface") if named or _uid(request.remote_addr or "") == web_uid else None
+    return given.text("interface") if named or _uid(request.remote_addr or "") == web_uid else None
 
 
 def _numbers(keys: Iterable[str]) -> dict[str, int | None]:
@@ -158,13 +144,13 @@ def _numbers(keys: Iterable[str]) -> dict[str, int | None]:
 
 
 def _rows() -> object:
-    if "rows" in _body():
-        return _body()["rows"]
+    if "rows" in given.body():
+        return given.body()["rows"]
     raise Invalid("rows are missing.", code="bad-request", hint="Send rows, the whole list.")
 
 
 def _number(key: str) -> int | None:
-    value = _body().get(key)
+    value = given.body().get(key)
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     raise Invalid(f"{key} is not an integer.", code="bad-request", hint=f"Send {key} as a number.")

@@ -18,6 +18,7 @@ from flask import Flask, Response, jsonify, request
 
 from fwdcap.capture.accounts import Account
 from fwdcap.config import Settings
+from fwdcap.control import given
 from fwdcap.control.audit import DONE, Audit, Event
 from fwdcap.control.client import FROM_HEADER, USER_HEADER
 from fwdcap.control.pam import Pam
@@ -97,16 +98,16 @@ def install(app: Flask, access: Access, is_web: Callable[[], bool]) -> None:
 
     people = access.people
     offer("GET", "/users", people.users)
-    offer("POST", "/users", lambda: people.user_add(_body()))
-    offer("PATCH", "/users/<name>", lambda name: people.user_set(name, _body()))
+    offer("POST", "/users", lambda: people.user_add(given.body()))
+    offer("PATCH", "/users/<name>", lambda name: people.user_set(name, given.body()))
     offer("DELETE", "/users/<name>", people.user_remove)
     offer("GET", "/tokens", people.tokens)
-    offer("POST", "/tokens", lambda: people.token_add(_body()))
-    offer("PATCH", "/tokens/<name>", lambda name: people.token_set(name, _body()))
+    offer("POST", "/tokens", lambda: people.token_add(given.body()))
+    offer("PATCH", "/tokens/<name>", lambda name: people.token_set(name, given.body()))
     offer("DELETE", "/tokens/<name>", people.token_remove)
     offer("GET", "/audit", lambda: {"events": access.audit.last(_count())})
     offer("POST", "/audit", lambda: _report(access.audit, is_web()))
-    offer("POST", "/pam", lambda: access.pam.login(_text("name"), _text("password")))
+    offer("POST", "/pam", lambda: access.pam.login(given.text("name"), given.text("password")))
 
     @app.after_request
     def write_down(response: Response) -> Response:
@@ -137,7 +138,7 @@ def _asking(web: bool) -> tuple[str, str]:
 
 def _report(audit: Audit, web: bool) -> dict[str, Any]:
     """What the web process saw by itself. Raises Forbidden, Invalid."""
-    body = _body()
+    body = given.body()
     fields = {key: str(body.get(key, "")) for key in ("who", "from", "what", "target", "result")}
     if not web or fields["what"] not in REPORTS:
         raise Forbidden(
@@ -160,20 +161,6 @@ def _report(audit: Audit, web: bool) -> dict[str, Any]:
 def _given(key: str) -> object:
     body = request.get_json(silent=True)
     return body.get(key, "") if isinstance(body, dict) and key else ""
-
-
-def _body() -> dict[str, Any]:
-    body = request.get_json(silent=True)
-    if isinstance(body, dict):
-        return body
-    raise Invalid("The request has no JSON object.", code="bad-request", hint="Send one.")
-
-
-def _text(key: str) -> str:
-    value = _body().get(key)
-    if isinstance(value, str):
-        return value
-    raise Invalid(f"{key} is missing or not a text.", code="bad-request", hint=f"Send {key}.")
 
 
 def _count() -> int:
