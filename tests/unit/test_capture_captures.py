@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,14 +17,8 @@ from fwdcap.capture import recorder, session
 from fwdcap.errors import Conflict, DiskFull, Invalid, Unavailable
 from fwdcap.store.stream_json import interface_list
 
+pytest_plugins = ["control_fixtures"]
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
-    yield rig
-    rig.end()
 
 
 def test_a_capture_from_start_to_stop(rig: Rig) -> None:

@@ -6,7 +6,6 @@ import errno
 import itertools
 import os
 import signal
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,8 @@ from fwdcap.capture.session import Session
 from fwdcap.capture.words import Around
 from fwdcap.errors import Conflict, Invalid, Unavailable
 
+pytest_plugins = ["control_fixtures"]
 pytestmark = pytest.mark.unit
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(tmp_path)
-    yield rig
-    rig.end()
 
 
 # ---- caps

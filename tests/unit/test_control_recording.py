@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from control_fakes import STREAM, Clock, FakeMachine, eventually, service
+from control_fakes import STREAM, Clock, FakeMachine, eventually
 
 from fwdcap import abi
 from fwdcap.capture import adoption, recorder
@@ -19,44 +17,25 @@ from fwdcap.control.recording import managed_rows, roll_time
 from fwdcap.control.service import Service
 from fwdcap.errors import Conflict, Invalid
 
+if TYPE_CHECKING:
+    from control_fixtures import Make
+
+pytest_plugins = ["control_fixtures"]
 pytestmark = pytest.mark.unit
 
 ALL = {"name": "all", "always": True}
-Make = Callable[..., Service]
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> FakeMachine:
-    machine = FakeMachine(tmp_path)
-    machine.plug("cap0")
-    return machine
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def make(tmp_path: Path, machine: FakeMachine, clock: Clock) -> Iterator[Make]:
-    """Daemons one after the other; what they left recording is ended with the test."""
-    made: list[Service] = []
+def make(make: Make) -> Make:
+    """Daemons that have been started."""
 
     def one(**of: object) -> Service:
-        for earlier in made:
-            earlier.close()
-        made.append(service(tmp_path, machine, clock, **of))
-        made[-1].start()
-        return made[-1]
+        daemon = make(**of)
+        daemon.start()
+        return daemon
 
-    yield one
-    for last in made:
-        last.close()
-    for directory in (tmp_path / "store" / "streams").glob("*"):
-        found = recorder.find(directory)
-        if found:
-            found.send(signal.SIGKILL)
-            found.close()
+    return one
 
 
 def committed(daemon: Service) -> int:

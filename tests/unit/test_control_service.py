@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from control_fakes import (
@@ -25,50 +24,18 @@ from control_fakes import (
 )
 
 from fwdcap import abi
-from fwdcap.capture import recorder
 from fwdcap.control.service import Service
 from fwdcap.errors import Conflict, FwdcapError, Invalid, NotFound, Unavailable
 from fwdcap.routes.model import RuleKey
 
+if TYPE_CHECKING:
+    from control_fixtures import Make
+
+pytest_plugins = ["control_fixtures"]
 pytestmark = pytest.mark.unit
 
 TO_SERVER = RuleKey(0, IPv4Address("10.0.0.1"), IPv4Address("10.0.0.100"))
 TO_CLIENT = RuleKey(0, IPv4Address("10.0.0.2"), IPv4Address("10.0.0.100"))
-
-Make = Callable[..., Service]
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> FakeMachine:
-    machine = FakeMachine(tmp_path)
-    machine.plug("cap0")
-    return machine
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def make(tmp_path: Path, machine: FakeMachine, clock: Clock) -> Iterator[Make]:
-    """Daemons one after the other; what they left recording is ended with the test."""
-    made: list[Service] = []
-
-    def one(**of: object) -> Service:
-        for earlier in made:
-            earlier.close()
-        made.append(service(tmp_path, machine, clock, **of))
-        return made[-1]
-
-    yield one
-    for last in made:
-        last.close()
-    for directory in (tmp_path / "store" / "streams").glob("*"):
-        found = recorder.find(directory)
-        if found:
-            found.send(signal.SIGKILL)
-            found.close()
 
 
 def test_a_start_applies_the_routes(make: Make, machine: FakeMachine) -> None:
